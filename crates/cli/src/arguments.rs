@@ -1,0 +1,221 @@
+//! What the user can type.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use minivpc_control::{Described, TracePacket};
+
+/// An AWS VPC on one Linux machine, with real packets.
+///
+/// Instances are network namespaces, and every packet between them is forwarded by AWS's rules: route tables, security
+/// groups, network ACLs, NAT gateways. Use ping, traceroute, tcpdump, curl and iperf3 inside as you would on AWS.
+#[derive(Debug, Parser)]
+#[command(name = "minivpc", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which lab.
+#[derive(Debug, Args)]
+pub struct Scope {
+    /// Name of the lab, when several are up.
+    #[arg(long, value_name = "NAME")]
+    pub lab: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build a lab and leave it running in the background.
+    Up {
+        /// The lab file.
+        #[arg(value_name = "LAB.yaml", default_value = "lab.yaml")]
+        file: PathBuf,
+    },
+    /// Run a command inside an instance; its exit status is the command's.
+    Exec {
+        #[command(flatten)]
+        scope: Scope,
+        /// Name, vpc/name, id or private address of the instance.
+        instance: String,
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Open an interactive shell inside an instance.
+    Shell {
+        #[command(flatten)]
+        scope: Scope,
+        /// Name, vpc/name, id or private address of the instance.
+        instance: String,
+    },
+    /// Show what runs: instances, interfaces, gateways, counters.
+    Status {
+        #[command(flatten)]
+        scope: Scope,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a resource as AWS's tables print it.
+    Show {
+        #[command(flatten)]
+        scope: Scope,
+        /// What kind of resource.
+        kind: Kind,
+        /// Name, vpc/name or id.
+        name: String,
+        /// Print JSON, in the shape of AWS's describe call.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what was dropped, where and why.
+    Drops {
+        #[command(flatten)]
+        scope: Scope,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show live connections at the instances' interfaces.
+    Flows {
+        #[command(flatten)]
+        scope: Scope,
+        /// Also the way of the packets that each interface sends, hop by hop.
+        #[arg(long)]
+        why: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the journey of a packet, hop by hop, without sending it.
+    Trace {
+        #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
+        packet: Packet,
+        /// Also every hop of the answer. Shown anyway when the answer is lost or takes another way.
+        #[arg(long)]
+        reply: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a lab file without building anything.
+    Validate {
+        /// The lab file.
+        #[arg(value_name = "LAB.yaml", default_value = "lab.yaml")]
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the labs that are up.
+    Labs {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a lab and remove all that it had.
+    Down {
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// Holds a lab's namespaces; started by `up`.
+    #[command(hide = true)]
+    Keeper {
+        /// The lab's directory; it shows in `ps`.
+        directory: PathBuf,
+    },
+    /// Forwards a lab's packets; started by `up`.
+    #[command(hide = true)]
+    Engine {
+        /// The lab's directory.
+        directory: PathBuf,
+        /// What the lab file was called.
+        #[arg(long)]
+        file_name: String,
+    },
+}
+
+/// The packet to trace.
+#[derive(Debug, Args)]
+pub struct Packet {
+    /// The sending instance.
+    from: String,
+    /// An instance or an address.
+    to: String,
+    /// The protocol.
+    #[arg(long, default_value = "icmp")]
+    protocol: Protocol,
+    /// Destination port, for TCP and UDP.
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
+    /// Source port, or ICMP id.
+    #[arg(long, value_name = "N")]
+    source_port: Option<u16>,
+    /// TTL; the instance's default if it isn't given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    ttl: Option<u8>,
+    /// TCP: the first packet of a connection, or one of an open connection.
+    #[arg(long, default_value = "syn")]
+    flags: Flags,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Protocol {
+    Icmp,
+    Tcp,
+    Udp,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Flags {
+    Syn,
+    Ack,
+}
+
+impl From<Packet> for TracePacket {
+    fn from(packet: Packet) -> Self {
+        let Packet { from, to, protocol, port, source_port, ttl, flags } = packet;
+        let protocol = match protocol {
+            Protocol::Icmp => "icmp",
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        Self { from, to, protocol: protocol.to_owned(), port, source_port, ttl, ack: matches!(flags, Flags::Ack) }
+    }
+}
+
+/// What `show` shows.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Kind {
+    RouteTable,
+    NetworkAcl,
+    SecurityGroup,
+    NatGateway,
+}
+
+impl Kind {
+    /// The API action whose answer it is.
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::RouteTable => "DescribeRouteTables",
+            Self::NetworkAcl => "DescribeNetworkAcls",
+            Self::SecurityGroup => "DescribeSecurityGroups",
+            Self::NatGateway => "DescribeNatGateways",
+        }
+    }
+}
+
+impl From<Kind> for Described {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::RouteTable => Self::RouteTable,
+            Kind::NetworkAcl => Self::NetworkAcl,
+            Kind::SecurityGroup => Self::SecurityGroup,
+            Kind::NatGateway => Self::NatGateway,
+        }
+    }
+}

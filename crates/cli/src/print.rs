@@ -1,0 +1,195 @@
+//! Answers as text for people.
+
+use std::fmt::Write;
+
+use comfy_table::{Table, presets};
+use minivpc_control::view::{Drops, Flows, JourneyView, Status, StepView, Summary, Trace};
+
+/// One line of counts.
+pub fn summary(summary: &Summary) -> String {
+    let Summary { vpcs, subnets, instances, nat_gateways, internet_gateways, .. } = *summary;
+    let counts = [
+        (vpcs, "VPC"),
+        (subnets, "subnet"),
+        (instances, "instance"),
+        (nat_gateways, "NAT gateway"),
+        (internet_gateways, "internet gateway"),
+    ];
+    let words = counts.iter().filter(|(count, _)| *count > 0).map(|(count, thing)| {
+        let plural = if *count == 1 { "" } else { "s" };
+        format!("{count} {thing}{plural}")
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn columns(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row);
+    }
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// What runs.
+pub fn status(status: &Status) -> String {
+    let mut text = String::new();
+    let interfaces = status.instances.iter().flat_map(|instance| {
+        instance.interfaces.iter().map(move |interface| {
+            let link = interface.link.as_ref();
+            let count = |part: fn(&minivpc_control::LinkStats) -> u64| {
+                link.map_or_else(|| "-".to_owned(), |l| part(l).to_string())
+            };
+            vec![
+                instance.name.clone(),
+                instance.state.clone(),
+                interface.private_ip.clone(),
+                format!("{}/{} ({})", instance.vpc, instance.subnet, instance.availability_zone),
+                format!("{} {}", interface.name, interface.id),
+                count(|link| link.rx_packets),
+                count(|link| link.tx_packets),
+                count(|link| link.engine_too_slow),
+            ]
+        })
+    });
+    let header = ["INSTANCE", "STATE", "PRIVATE IP", "SUBNET", "INTERFACE", "RECEIVED", "SENT", "ENGINE TOO SLOW"];
+    text += &columns(&header, interfaces);
+    if !status.nat_gateways.is_empty() {
+        let rows = status.nat_gateways.iter().map(|nat| {
+            vec![
+                nat.name.clone(),
+                nat.state.clone(),
+                nat.private_ip.clone(),
+                nat.public_ip.clone().unwrap_or_else(|| "-".to_owned()),
+                nat.connectivity_type.clone(),
+                nat.subnet.clone(),
+                nat.id.clone(),
+                nat.sessions.to_string(),
+            ]
+        });
+        let header = ["NAT GATEWAY", "STATE", "PRIVATE IP", "PUBLIC IP", "TYPE", "SUBNET", "ID", "SESSIONS"];
+        let _ = write!(text, "\n{}", columns(&header, rows));
+    }
+    if !status.internet_gateways.is_empty() {
+        let rows = status.internet_gateways.iter().map(|igw| vec![igw.name.clone(), igw.vpc.clone(), igw.id.clone()]);
+        let _ = write!(text, "\n{}", columns(&["INTERNET GATEWAY", "VPC", "ID"], rows));
+    }
+    let Status { lab, up_seconds, connections, drops, .. } = status;
+    let _ = write!(text, "\nlab {lab}, up {up_seconds} s, {connections} connections, {drops} packets dropped");
+    text
+}
+
+/// What was dropped.
+pub fn drops(drops: &Drops) -> String {
+    if drops.drops.is_empty() {
+        return "nothing was dropped".to_owned();
+    }
+    let rows = drops.drops.iter().map(|drop| {
+        let by: Vec<_> = drop.resources.iter().map(|r| format!("{} {} {}", r.kind, r.name, r.id)).collect();
+        vec![drop.count.to_string(), drop.packet.clone(), by.join(", "), drop.reason.clone()]
+    });
+    let mut text = columns(&["COUNT", "PACKET", "DROPPED BY", "REASON"], rows);
+    let mut told: Vec<_> = drops.drops.iter().map(|drop| (&drop.reason, &drop.text)).collect();
+    told.sort();
+    told.dedup();
+    text.push('\n');
+    for (reason, words) in told {
+        let _ = writeln!(text, "{reason}: {words}");
+    }
+    if drops.more > 0 {
+        let _ = writeln!(text, "{} packets more of other kinds", drops.more);
+    }
+    text
+}
+
+/// Live connections.
+pub fn flows(flows: &Flows, why: bool) -> String {
+    let name = |protocol| match protocol {
+        1 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        other => other.to_string(),
+    };
+    let row = |flow: &minivpc_control::view::FlowView| {
+        let arrow = if flow.direction == "egress" { "→" } else { "←" };
+        vec![
+            flow.interface.name.clone(),
+            name(flow.protocol),
+            format!("{} {arrow} {}", flow.local, flow.remote),
+            flow.phase.clone(),
+            format!("{:.1} s", flow.age_seconds),
+            format!("{:.1} s", flow.idle_seconds),
+        ]
+    };
+    let header = ["INTERFACE", "PROTOCOL", "FLOW", "PHASE", "AGE", "IDLE"];
+    if !why {
+        return columns(&header, flows.flows.iter().map(row));
+    }
+    let mut text = String::new();
+    for flow in &flows.flows {
+        let _ = writeln!(text, "{}\n{}", row(flow).join("  "), steps(&flow.steps));
+    }
+    text
+}
+
+/// A packet's journey, and that of the answer.
+pub fn trace(trace: &Trace, reply: bool) -> String {
+    let there = &trace.there;
+    let mut text = format!("{} → {}   {}\n{}", trace.from, trace.to, there.packet, steps(&there.steps));
+    let _ = write!(text, "   {}", ending(there));
+    let Some(back) = &trace.back else { return text };
+    let through = match back.through.as_slice() {
+        [] => String::new(),
+        names => format!(", back through {}", names.join(", ")),
+    };
+    let another_way =
+        back.verdict != "delivered" || back.through != there.through.iter().rev().cloned().collect::<Vec<_>>();
+    let shown = reply || another_way;
+    let hint = if shown { "" } else { "   (--reply shows them)" };
+    let _ = write!(text, "{:11}reply: {} steps{through}, {}{hint}", "", back.steps.len(), short_ending(back));
+    if shown {
+        let _ = write!(text, "\n\n{} → {}   {}\n{}", trace.to, trace.from, back.packet, steps(&back.steps));
+        let _ = write!(text, "   {}", ending(back));
+    }
+    text
+}
+
+fn ending(journey: &JourneyView) -> String {
+    match (journey.verdict.as_str(), &journey.reason) {
+        ("delivered", _) => format!("delivered, ttl {}", journey.last.ttl),
+        ("answered", _) => "answered by the network: icmp time exceeded".to_owned(),
+        (_, Some(reason)) => format!("dropped: {reason}, source {}", journey.last.source),
+        (verdict, None) => verdict.to_owned(),
+    }
+}
+
+fn short_ending(journey: &JourneyView) -> String {
+    match &journey.reason {
+        Some(reason) => format!("dropped: {reason}"),
+        None => format!("ttl {}", journey.last.ttl),
+    }
+}
+
+/// One line per hop, in columns.
+fn steps(steps: &[StepView]) -> String {
+    let named = |step: &StepView| match &step.subnet {
+        Some(subnet) => format!("{} {} ({subnet})", step.name, step.id),
+        None => format!("{} {}", step.name, step.id),
+    };
+    let width = |part: fn(&StepView) -> usize| steps.iter().map(part).max().unwrap_or_default();
+    let names = steps.iter().map(|step| named(step).chars().count()).max().unwrap_or_default();
+    let subjects = width(|step| step.subject.chars().count());
+    let decisions = width(|step| step.decision.chars().count());
+    let notes = width(|step| step.note.chars().count());
+    let mut text = String::new();
+    for (number, step) in (1..).zip(steps) {
+        let StepView { hop, subject, decision, note, .. } = step;
+        let line = format!(
+            "{number:2} {hop:3}  {:names$}  {subject:subjects$}  {decision:decisions$}  {note:notes$}  {}",
+            named(step),
+            step.place.as_deref().unwrap_or_default()
+        );
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}

@@ -1,0 +1,506 @@
+//! From a lab file to a world: names to ids, and the operations in an order in which each finds what it needs.
+
+use std::hash::{Hash, Hasher};
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use ipnet::{IpNet, Ipv4Net};
+use minivpc_model::*;
+use serde_saphyr::{Location, Spanned};
+use siphasher::sip::SipHasher13;
+
+use crate::Lab;
+use crate::file::{self, Ami, ConnectivityType, LabFile};
+use crate::mistake::{Mistake, Place};
+use crate::scalar::{Cidr, Ports, Protocol};
+
+/// What AWS's own tools take when nobody names a region.
+const DEFAULT_REGION: &str = "us-east-1";
+/// Where Elastic IP addresses without an address come from (RFC 5737).
+const ELASTIC_IPS: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(198, 51, 100, 0), 24);
+/// Most instances of one entry.
+const MOST_INSTANCES: u16 = 1000;
+
+pub(crate) fn build(file: LabFile, now: &str) -> Result<Lab, Mistake> {
+    if let Some(key) = &file.unknown {
+        return Err(Mistake::unknown_key(at(key), &key.value, LabFile::KEYS));
+    }
+    let mut builder = Builder::new(lab_name(file.lab.as_ref())?, file.region.as_ref(), now);
+    for (name, vpc) in &file.vpcs.0 {
+        builder.vpc(name, vpc)?;
+    }
+    for (name, vpc) in &file.vpcs.0 {
+        builder.parts_of_vpc(name, vpc)?;
+    }
+    for (name, address) in &file.elastic_ips.0 {
+        builder.elastic_ip(name, address)?;
+    }
+    // Whoever names an address gets it before others take the lowest free one.
+    for named in [true, false] {
+        for (vpc_name, vpc) in &file.vpcs.0 {
+            for (name, nat) in vpc.nat_gateways.0.iter().filter(|(_, nat)| nat.private_ip.is_some() == named) {
+                builder.nat_gateway(vpc_name, vpc, name, nat)?;
+            }
+        }
+        for (name, instance) in file.instances.0.iter().filter(|(_, i)| i.private_ip.is_some() == named) {
+            builder.instances(name, instance)?;
+        }
+    }
+    // Routes come last: their targets are there now.
+    for (vpc_name, vpc) in &file.vpcs.0 {
+        builder.routes(vpc_name, vpc)?;
+    }
+    Ok(builder.lab)
+}
+
+/// Where the value was written; behind an alias, where its anchor stands.
+fn at<T>(value: &Spanned<T>) -> Location {
+    value.defined
+}
+
+fn lab_name(name: Option<&Spanned<String>>) -> Result<String, Mistake> {
+    let Some(name) = name else {
+        let mistake = Mistake::new(Location::UNKNOWN, "'lab' is missing: the lab's name");
+        return Err(mistake.help("begin the file with `lab: NAME`"));
+    };
+    let text = &name.value;
+    let fits = (1..=64).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if fits {
+        return Ok(text.clone());
+    }
+    let message = format!("'{text}' can't be the name of a lab");
+    Err(Mistake::new(at(name), message).help("letters, digits, '-', '_' and '.', a letter or digit first, at most 64"))
+}
+
+struct Builder<'a> {
+    lab: Lab,
+    region: String,
+    now: &'a str,
+}
+
+impl<'a> Builder<'a> {
+    fn new(name: String, region: Option<&Spanned<String>>, now: &'a str) -> Self {
+        let region = region.map_or_else(|| DEFAULT_REGION.to_owned(), |region| region.value.clone());
+        Self { lab: Lab { name, world: World::default(), places: Vec::new() }, region, now }
+    }
+
+    fn world(&self) -> &World {
+        &self.lab.world
+    }
+
+    fn origin(&mut self, at: Location) -> Origin {
+        self.lab.places.push(Place::from(at));
+        Origin(u32::try_from(self.lab.places.len()).unwrap_or_default())
+    }
+
+    /// `parameters` are the places of the request's parameters, by AWS's names; a refusal shows the one at fault.
+    fn apply(&mut self, op: Op, request: Location, parameters: &[(&str, Option<Location>)]) -> Result<(), Mistake> {
+        self.lab.world.apply(op).map_err(|refusal| {
+            let named = parameters.iter().find(|(name, _)| *name == refusal.parameter);
+            Mistake::refused(named.and_then(|(_, at)| *at).unwrap_or(request), &refusal)
+        })
+    }
+
+    /// The id that the file gives, else one made of the resource's path in the lab.
+    fn id<Id: FromStr<Err = IdError>>(
+        &self,
+        given: Option<&Spanned<String>>,
+        from_seed: fn(u64) -> Id,
+        path: &[&str],
+    ) -> Result<Id, Mistake> {
+        match given {
+            Some(id) => id.value.parse().map_err(|error| Mistake::id(at(id), &error)),
+            None => Ok(from_seed(self.seed(path))),
+        }
+    }
+
+    fn seed(&self, path: &[&str]) -> u64 {
+        let mut hasher = SipHasher13::new();
+        (&self.lab.name, path).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn vpc_id(&self, name: &Spanned<String>, vpc: &file::Vpc) -> Result<VpcId, Mistake> {
+        self.id(vpc.id.as_ref(), VpcId::from_seed, &["vpc", &name.value])
+    }
+
+    /// A VPC with all that can be named in it, but not yet what names something else.
+    fn vpc(&mut self, name: &Spanned<String>, vpc: &file::Vpc) -> Result<(), Mistake> {
+        let id = self.vpc_id(name, vpc)?;
+        let seed = |kind| self.seed(&[kind, &name.value]);
+        let request = CreateVpc {
+            id,
+            cidr: v4(&vpc.cidr)?,
+            region: vpc.region.as_ref().map_or_else(|| self.region.clone(), |region| region.value.clone()),
+            main_route_table: RouteTableId::from_seed(seed("main")),
+            default_network_acl: NetworkAclId::from_seed(seed("default-acl")),
+            default_security_group: SecurityGroupId::from_seed(seed("default-sg")),
+            tags: tags(name, &vpc.tags)?,
+            origin: self.origin(at(name)),
+        };
+        self.apply(Op::CreateVpc(request), at(name), &[("CidrBlock", Some(at(&vpc.cidr)))])?;
+        if let Some(igw) = &vpc.internet_gateway {
+            let gateway = InternetGateway {
+                id: self.id(igw.id.as_ref(), InternetGatewayId::from_seed, &["igw", &name.value, &igw.name.value])?,
+                vpc: id,
+                tags: tags(&igw.name, &igw.tags)?,
+                origin: self.origin(at(&igw.name)),
+            };
+            self.apply(Op::AttachInternetGateway(gateway), at(&igw.name), &[])?;
+        }
+        for (key, subnet) in &vpc.subnets.0 {
+            self.subnet(id, name, key, subnet)?;
+        }
+        for (key, table) in &vpc.route_tables.0 {
+            self.route_table(id, name, key, table)?;
+        }
+        for (key, group) in &vpc.security_groups.0 {
+            let op = Op::CreateSecurityGroup {
+                id: self.id(group.id.as_ref(), SecurityGroupId::from_seed, &["sg", &name.value, &key.value])?,
+                vpc: id,
+                name: key.value.clone(),
+                description: group.description.clone().unwrap_or_else(|| key.value.clone()),
+                tags: tags(key, &group.tags)?,
+                origin: self.origin(at(key)),
+            };
+            self.apply(op, at(key), &[])?;
+        }
+        for (key, acl) in &vpc.network_acls.0 {
+            self.network_acl(id, name, key, acl)?;
+        }
+        Ok(())
+    }
+
+    fn subnet(
+        &mut self,
+        vpc: VpcId,
+        vpc_name: &Spanned<String>,
+        key: &Spanned<String>,
+        subnet: &file::Subnet,
+    ) -> Result<(), Mistake> {
+        let region = self.world().vpc(vpc).map_or_else(|_| self.region.clone(), |vpc| vpc.region.clone());
+        let zone = subnet.az.as_ref().map_or("a", |az| az.value.as_str());
+        let availability_zone = if zone.len() == 1 { format!("{region}{zone}") } else { zone.to_owned() };
+        let request = CreateSubnet {
+            id: self.id(subnet.id.as_ref(), SubnetId::from_seed, &["subnet", &vpc_name.value, &key.value])?,
+            vpc,
+            cidr: v4(&subnet.cidr)?,
+            availability_zone,
+            tags: tags(key, &subnet.tags)?,
+            origin: self.origin(at(key)),
+        };
+        let parameters = [("CidrBlock", Some(at(&subnet.cidr))), ("AvailabilityZone", subnet.az.as_ref().map(at))];
+        self.apply(Op::CreateSubnet(request), at(key), &parameters)
+    }
+
+    fn route_table(
+        &mut self,
+        vpc: VpcId,
+        vpc_name: &Spanned<String>,
+        key: &Spanned<String>,
+        table: &file::RouteTable,
+    ) -> Result<(), Mistake> {
+        let id = self.id(table.id.as_ref(), RouteTableId::from_seed, &["rtb", &vpc_name.value, &key.value])?;
+        let op = Op::CreateRouteTable { id, vpc, tags: tags(key, &table.tags)?, origin: self.origin(at(key)) };
+        self.apply(op, at(key), &[])?;
+        if table.main {
+            self.apply(Op::ReplaceMainRouteTable { vpc, route_table: id }, at(key), &[])?;
+        }
+        Ok(())
+    }
+
+    fn network_acl(
+        &mut self,
+        vpc: VpcId,
+        vpc_name: &Spanned<String>,
+        key: &Spanned<String>,
+        acl: &file::NetworkAcl,
+    ) -> Result<(), Mistake> {
+        let id = self.id(acl.id.as_ref(), NetworkAclId::from_seed, &["acl", &vpc_name.value, &key.value])?;
+        let op = Op::CreateNetworkAcl { id, vpc, tags: tags(key, &acl.tags)?, origin: self.origin(at(key)) };
+        self.apply(op, at(key), &[])?;
+        for (egress, entries) in [(false, &acl.ingress), (true, &acl.egress)] {
+            for (number, entry) in &entries.0 {
+                let rule_number = number.value.parse().map_err(|_| {
+                    Mistake::new(at(number), format!("'{}' isn't a rule number: 1 to 32766", number.value))
+                })?;
+                let entry = NetworkAclEntry { origin: self.origin(at(number)), ..acl_entry(number, entry)? };
+                let op = Op::CreateNetworkAclEntry { network_acl: id, egress, rule_number, entry };
+                self.apply(op, at(number), &[])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What in a VPC names something else.
+    fn parts_of_vpc(&mut self, name: &Spanned<String>, vpc: &file::Vpc) -> Result<(), Mistake> {
+        let home = Some(self.vpc_id(name, vpc)?);
+        for (key, subnet) in &vpc.subnets.0 {
+            let id = found(key, self.world().find_subnet(home, &key.value))?;
+            if let Some(table) = &subnet.route_table {
+                let route_table = found(table, self.world().find_route_table(home, &table.value))?;
+                self.apply(Op::AssociateRouteTable { route_table, subnet: id }, at(table), &[])?;
+            }
+            if let Some(acl) = &subnet.network_acl {
+                let network_acl = found(acl, self.world().find_network_acl(home, &acl.value))?;
+                self.apply(Op::ReplaceNetworkAclAssociation { network_acl, subnet: id }, at(acl), &[])?;
+            }
+        }
+        for (key, group) in &vpc.security_groups.0 {
+            let id = found(key, self.world().find_security_group(home, &key.value))?;
+            for rule in &group.ingress {
+                let rule = self.group_rule(home, rule)?;
+                self.apply(Op::AuthorizeSecurityGroupIngress { group: id, rule: rule.1 }, rule.0, &[])?;
+            }
+            let Some(egress) = &group.egress else { continue };
+            self.apply(Op::RevokeAllSecurityGroupEgress { group: id }, at(key), &[])?;
+            for rule in egress {
+                let rule = self.group_rule(home, rule)?;
+                self.apply(Op::AuthorizeSecurityGroupEgress { group: id, rule: rule.1 }, rule.0, &[])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn group_rule(
+        &mut self,
+        home: Option<VpcId>,
+        rule: &Spanned<file::SecurityGroupRule>,
+    ) -> Result<(Location, SecurityGroupRule), Mistake> {
+        let place = at(rule);
+        let rule = &rule.value;
+        let peer = match (&rule.cidr, &rule.security_group) {
+            (Some(cidr), None) => Peer::Cidr(v4(cidr)?.trunc().into()),
+            (None, Some(group)) => {
+                Peer::SecurityGroup(found(group, self.world().find_security_group(home, &group.value))?)
+            }
+            (None, None) => return Err(Mistake::new(place, "the rule has no peer").help("add cidr or security_group")),
+            (Some(_), Some(group)) => {
+                return Err(
+                    Mistake::new(at(group), "a rule has one peer: cidr or security_group").help("make two rules")
+                );
+            }
+        };
+        let traffic = traffic(&rule.protocol, rule.ports.as_ref(), rule.icmp_type.as_ref(), rule.code.as_ref())?;
+        let description = rule.description.clone().unwrap_or_default();
+        Ok((place, SecurityGroupRule { traffic, peer, description, origin: self.origin(place) }))
+    }
+
+    fn elastic_ip(&mut self, name: &Spanned<String>, address: &file::ElasticIp) -> Result<(), Mistake> {
+        let place = address.address.as_ref().map_or(at(name), at);
+        let public_ip = match &address.address {
+            Some(given) => given.value.0,
+            None => {
+                let taken = |ip: &Ipv4Addr| self.world().addresses().any(|other| other.public_ip == *ip);
+                ELASTIC_IPS
+                    .hosts()
+                    .find(|ip| !taken(ip))
+                    .ok_or_else(|| Mistake::new(at(name), format!("{ELASTIC_IPS} has no address left")))?
+            }
+        };
+        let op = Op::AllocateAddress {
+            id: self.id(address.id.as_ref(), AllocationId::from_seed, &["eipalloc", &name.value])?,
+            public_ip,
+            tags: tags(name, &address.tags)?,
+            origin: self.origin(at(name)),
+        };
+        self.apply(op, place, &[])
+    }
+
+    fn nat_gateway(
+        &mut self,
+        vpc_name: &Spanned<String>,
+        vpc: &file::Vpc,
+        name: &Spanned<String>,
+        nat: &file::NatGateway,
+    ) -> Result<(), Mistake> {
+        let home = Some(self.vpc_id(vpc_name, vpc)?);
+        let connectivity = match (nat.connectivity_type, &nat.elastic_ip) {
+            (ConnectivityType::Private, None) => Connectivity::Private,
+            (ConnectivityType::Private, Some(address)) => {
+                let mistake = Mistake::new(at(address), "a private NAT gateway has no Elastic IP address (NAT-1)");
+                return Err(mistake.help("remove elastic_ip, or write `connectivity_type: public`"));
+            }
+            (ConnectivityType::Public, Some(address)) => {
+                Connectivity::Public(found(address, self.world().find_elastic_ip(None, &address.value))?)
+            }
+            (ConnectivityType::Public, None) => {
+                let message = "MissingParameter: The request must contain the parameter AllocationId";
+                let help = "add `elastic_ip: NAME` of one of elastic_ips, or write `connectivity_type: private`";
+                return Err(Mistake::new(at(name), message).help(help));
+            }
+        };
+        let path = [&*vpc_name.value, &*name.value];
+        let network_interface = self.interface_id(nat.network_interface_id.as_ref(), &path)?;
+        let request = CreateNatGateway {
+            id: self.id(nat.id.as_ref(), NatGatewayId::from_seed, &["nat", path[0], path[1]])?,
+            subnet: found(&nat.subnet, self.world().find_subnet(home, &nat.subnet.value))?,
+            connectivity,
+            private_ip: nat.private_ip.as_ref().map(|address| address.value.0),
+            network_interface,
+            mac: MacAddress::from_seed(self.seed(&["mac", path[0], path[1]])),
+            create_time: nat.create_time.as_ref().map_or_else(|| self.now.to_owned(), |time| time.value.clone()),
+            tags: tags(name, &nat.tags)?,
+            origin: self.origin(at(name)),
+        };
+        let parameters = [
+            ("PrivateIpAddress", nat.private_ip.as_ref().map(at)),
+            ("SubnetId", Some(at(&nat.subnet))),
+            ("AllocationId", nat.elastic_ip.as_ref().map(at)),
+        ];
+        self.apply(Op::CreateNatGateway(request), at(name), &parameters)
+    }
+
+    fn interface_id(&self, given: Option<&Spanned<String>>, path: &[&str]) -> Result<NetworkInterfaceId, Mistake> {
+        let path: Vec<_> = std::iter::once("eni").chain(path.iter().copied()).collect();
+        self.id(given, NetworkInterfaceId::from_seed, &path)
+    }
+
+    /// `count: N` makes `name-1` to `name-N`.
+    fn instances(&mut self, name: &Spanned<String>, instance: &file::Instance) -> Result<(), Mistake> {
+        let Some(count) = &instance.count else { return self.instance(name, instance) };
+        let fixed = [&instance.id, &instance.network_interface_id];
+        let fixed = fixed.into_iter().flatten().map(at).chain(instance.private_ip.as_ref().map(at)).next();
+        if let Some(place) = fixed {
+            return Err(Mistake::new(place, "only one instance can have this").help("remove it, or `count`"));
+        }
+        if !(1..=MOST_INSTANCES).contains(&count.value) {
+            return Err(Mistake::new(at(count), format!("count is 1 to {MOST_INSTANCES}")));
+        }
+        for number in 1..=count.value {
+            let numbered = Spanned { value: format!("{}-{number}", name.value), ..name.clone() };
+            self.instance(&numbered, instance)?;
+        }
+        Ok(())
+    }
+
+    fn instance(&mut self, name: &Spanned<String>, instance: &file::Instance) -> Result<(), Mistake> {
+        let subnet = found(&instance.subnet, self.world().find_subnet(None, &instance.subnet.value))?;
+        let home = self.world().subnet(subnet).ok().map(|subnet| subnet.vpc);
+        let mut groups = Vec::new();
+        for group in &instance.security_groups {
+            groups.push(found(group, self.world().find_security_group(home, &group.value))?);
+        }
+        let request = RunInstance {
+            id: self.id(instance.id.as_ref(), InstanceId::from_seed, &["i", &name.value])?,
+            subnet,
+            private_ip: instance.private_ip.as_ref().map(|address| address.value.0),
+            network_interface: self.interface_id(instance.network_interface_id.as_ref(), &[&name.value])?,
+            mac: MacAddress::from_seed(self.seed(&["mac", &name.value])),
+            groups,
+            source_dest_check: instance.source_dest_check,
+            associate_public_ip: instance.public_ip,
+            image: match instance.ami {
+                Ami::Al2 => Image::AmazonLinux2,
+                Ami::Al2023 => Image::AmazonLinux2023,
+                Ami::Ubuntu => Image::Ubuntu,
+            },
+            tags: tags(name, &instance.tags)?,
+            origin: self.origin(at(name)),
+        };
+        let parameters = [
+            ("PrivateIpAddress", instance.private_ip.as_ref().map(at)),
+            ("SubnetId", Some(at(&instance.subnet))),
+            ("SecurityGroupId", instance.security_groups.first().map(at)),
+        ];
+        self.apply(Op::RunInstance(request), at(name), &parameters)
+    }
+
+    fn routes(&mut self, vpc_name: &Spanned<String>, vpc: &file::Vpc) -> Result<(), Mistake> {
+        let home = self.vpc_id(vpc_name, vpc)?;
+        for (key, table) in &vpc.route_tables.0 {
+            let route_table = found(key, self.world().find_route_table(Some(home), &key.value))?;
+            for (destination, target) in &table.routes.0 {
+                let net = destination.value.parse::<IpNet>().map_err(|_| {
+                    let message = format!("'{}' isn't a block of addresses such as 10.0.1.0/24", destination.value);
+                    Mistake::new(at(destination), message)
+                })?;
+                let local = target.value == "local";
+                if local && net == IpNet::V4(v4(&vpc.cidr)?) {
+                    continue; // Every table has this route from the start.
+                }
+                let target_id = match local {
+                    true => RouteTarget::Local,
+                    false => found(target, self.world().find_route_target(home, &target.value))?,
+                };
+                let origin = self.origin(at(destination));
+                let op = Op::CreateRoute { route_table, destination: net, target: target_id, origin };
+                let parameters = [("DestinationCidrBlock", Some(at(destination))), ("Target", Some(at(target)))];
+                self.apply(op, at(destination), &parameters)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn found<T, F>(name: &Spanned<T>, found: Result<F, FindError>) -> Result<F, Mistake> {
+    found.map_err(|error| Mistake::not_found(at(name), error))
+}
+
+fn v4(cidr: &Spanned<Cidr>) -> Result<Ipv4Net, Mistake> {
+    match cidr.value.0 {
+        IpNet::V4(net) => Ok(net),
+        IpNet::V6(net) => Err(Mistake::new(at(cidr), format!("{net}: IPv6 isn't supported yet"))),
+    }
+}
+
+fn tags(name: &Spanned<String>, more: &file::Tags) -> Result<Tags, Mistake> {
+    if more.contains_key("Name") {
+        let message = format!("'{}' has a Name tag beside its name", name.value);
+        return Err(Mistake::new(at(name), message).help("remove the tag: the key in the file is the name"));
+    }
+    let mut tags = Tags::named(&name.value);
+    tags.0.extend(more.clone());
+    Ok(tags)
+}
+
+fn acl_entry(number: &Spanned<String>, entry: &file::NetworkAclEntry) -> Result<NetworkAclEntry, Mistake> {
+    let (action, protocol) = match (&entry.allow, &entry.deny) {
+        (Some(protocol), None) => (RuleAction::Allow, protocol),
+        (None, Some(protocol)) => (RuleAction::Deny, protocol),
+        _ => {
+            let message = format!("rule {} needs either `allow: PROTOCOL` or `deny: PROTOCOL`", number.value);
+            return Err(Mistake::new(at(number), message));
+        }
+    };
+    let traffic = traffic(protocol, entry.ports.as_ref(), entry.icmp_type.as_ref(), entry.code.as_ref())?;
+    Ok(NetworkAclEntry { action, traffic, cidr: v4(&entry.cidr)?.into(), origin: Origin::default() })
+}
+
+fn traffic(
+    protocol: &Spanned<Protocol>,
+    ports: Option<&Spanned<Ports>>,
+    icmp_type: Option<&Spanned<i16>>,
+    code: Option<&Spanned<i16>>,
+) -> Result<Traffic, Mistake> {
+    let number = protocol.value.0.0;
+    if let Some(ports) = ports.filter(|_| !matches!(number, Some(6 | 17))) {
+        return Err(Mistake::new(at(ports), "only tcp and udp have ports"));
+    }
+    if let Some(icmp) = icmp_type.or(code).filter(|_| number != Some(1)) {
+        return Err(Mistake::new(at(icmp), "only icmp has a type and a code"));
+    }
+    let range = ports.map_or(PortRange::ALL, |ports| ports.value.0);
+    Ok(match number {
+        None => Traffic::All,
+        Some(6) => Traffic::Tcp(range),
+        Some(17) => Traffic::Udp(range),
+        Some(1) => {
+            let (kind, code_value) = (icmp_field(icmp_type)?, icmp_field(code)?);
+            if let (None, Some(_), Some(code)) = (kind, code_value, code) {
+                return Err(Mistake::new(at(code), "a code needs a type"));
+            }
+            Traffic::Icmp { kind, code: code_value }
+        }
+        Some(other) => Traffic::Protocol(other),
+    })
+}
+
+/// AWS's −1 is any.
+fn icmp_field(value: Option<&Spanned<i16>>) -> Result<Option<u8>, Mistake> {
+    let Some(value) = value.filter(|value| value.value != -1) else { return Ok(None) };
+    let number = u8::try_from(value.value);
+    number.map(Some).map_err(|_| Mistake::new(at(value), format!("{} isn't 0 to 255, or -1 for any", value.value)))
+}

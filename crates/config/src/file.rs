@@ -1,0 +1,279 @@
+//! The shape of a lab file, as its author writes it. Names are still texts; [`build`](crate::build) resolves them.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use crate::scalar::{Cidr, Ports, Protocol, Value};
+
+/// The resources of one kind by name, in the order of the file.
+#[derive(Debug)]
+pub struct Entries<T>(pub Vec<(Spanned<String>, T)>);
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Map<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Map<T> {
+            type Value = Entries<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a map by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+
+            // `nat:` with nothing behind it.
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Entries::default())
+            }
+        }
+        deserializer.deserialize_map(Map(std::marker::PhantomData))
+    }
+}
+
+/// Tags besides the name.
+pub type Tags = BTreeMap<String, String>;
+
+/// A whole lab file. Keys that begin with `x-` are the author's own.
+#[derive(Debug, Default)]
+pub struct LabFile {
+    pub lab: Option<Spanned<String>>,
+    pub region: Option<Spanned<String>>,
+    pub vpcs: Entries<Vpc>,
+    pub elastic_ips: Entries<ElasticIp>,
+    pub instances: Entries<Instance>,
+    /// The first key that isn't one of these.
+    pub unknown: Option<Spanned<String>>,
+}
+
+impl LabFile {
+    pub const KEYS: &'static [&'static str] = &["lab", "region", "vpcs", "elastic_ips", "instances"];
+}
+
+// Derived, `deny_unknown_fields` would refuse the author's own keys, and without it a misspelt one would be ignored.
+impl<'de> Deserialize<'de> for LabFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Map;
+        impl<'de> Visitor<'de> for Map {
+            type Value = LabFile;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a lab: a map with the keys lab, vpcs and instances")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut file = LabFile::default();
+                while let Some(key) = map.next_key::<Spanned<String>>()? {
+                    match key.value.as_str() {
+                        "lab" => file.lab = Some(map.next_value()?),
+                        "region" => file.region = Some(map.next_value()?),
+                        "vpcs" => file.vpcs = map.next_value()?,
+                        "elastic_ips" => file.elastic_ips = map.next_value()?,
+                        "instances" => file.instances = map.next_value()?,
+                        own => {
+                            if !own.starts_with("x-") && file.unknown.is_none() {
+                                file.unknown = Some(key);
+                            }
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(file)
+            }
+        }
+        deserializer.deserialize_map(Map)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vpc {
+    pub id: Option<Spanned<String>>,
+    pub cidr: Spanned<Cidr>,
+    pub region: Option<Spanned<String>>,
+    pub internet_gateway: Option<InternetGateway>,
+    #[serde(default)]
+    pub subnets: Entries<Subnet>,
+    #[serde(default)]
+    pub nat_gateways: Entries<NatGateway>,
+    #[serde(default)]
+    pub route_tables: Entries<RouteTable>,
+    #[serde(default)]
+    pub network_acls: Entries<NetworkAcl>,
+    #[serde(default)]
+    pub security_groups: Entries<SecurityGroup>,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InternetGateway {
+    pub name: Spanned<String>,
+    pub id: Option<Spanned<String>>,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subnet {
+    pub id: Option<Spanned<String>>,
+    pub cidr: Spanned<Cidr>,
+    pub az: Option<Spanned<String>>,
+    pub route_table: Option<Spanned<String>>,
+    pub network_acl: Option<Spanned<String>>,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatGateway {
+    pub id: Option<Spanned<String>>,
+    pub subnet: Spanned<String>,
+    #[serde(default)]
+    pub connectivity_type: ConnectivityType,
+    pub elastic_ip: Option<Spanned<String>>,
+    pub private_ip: Option<Spanned<Value<std::net::Ipv4Addr>>>,
+    pub network_interface_id: Option<Spanned<String>>,
+    pub create_time: Option<Spanned<String>>,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectivityType {
+    #[default]
+    Public,
+    Private,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTable {
+    pub id: Option<Spanned<String>>,
+    #[serde(default)]
+    pub main: bool,
+    #[serde(default)]
+    pub routes: Routes,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// Targets by destination.
+#[derive(Debug, Default)]
+pub struct Routes(pub Vec<(Spanned<String>, Spanned<String>)>);
+
+impl<'de> Deserialize<'de> for Routes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Entries::<Spanned<String>>::deserialize(deserializer).map(|entries| Self(entries.0))
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkAcl {
+    pub id: Option<Spanned<String>>,
+    #[serde(default)]
+    pub ingress: Entries<NetworkAclEntry>,
+    #[serde(default)]
+    pub egress: Entries<NetworkAclEntry>,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkAclEntry {
+    pub allow: Option<Spanned<Protocol>>,
+    pub deny: Option<Spanned<Protocol>>,
+    pub ports: Option<Spanned<Ports>>,
+    #[serde(rename = "type")]
+    pub icmp_type: Option<Spanned<i16>>,
+    pub code: Option<Spanned<i16>>,
+    pub cidr: Spanned<Cidr>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecurityGroup {
+    pub id: Option<Spanned<String>>,
+    pub description: Option<String>,
+    #[serde(default)]
+    pub ingress: Vec<Spanned<SecurityGroupRule>>,
+    /// Missing means AWS's default rule; empty means none.
+    pub egress: Option<Vec<Spanned<SecurityGroupRule>>>,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecurityGroupRule {
+    pub protocol: Spanned<Protocol>,
+    pub ports: Option<Spanned<Ports>>,
+    #[serde(rename = "type")]
+    pub icmp_type: Option<Spanned<i16>>,
+    pub code: Option<Spanned<i16>>,
+    pub cidr: Option<Spanned<Cidr>>,
+    pub security_group: Option<Spanned<String>>,
+    pub description: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ElasticIp {
+    pub id: Option<Spanned<String>>,
+    pub address: Option<Spanned<Value<std::net::Ipv4Addr>>>,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Instance {
+    pub id: Option<Spanned<String>>,
+    pub subnet: Spanned<String>,
+    pub private_ip: Option<Spanned<Value<std::net::Ipv4Addr>>>,
+    pub network_interface_id: Option<Spanned<String>>,
+    #[serde(default)]
+    pub security_groups: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub public_ip: bool,
+    #[serde(default = "yes")]
+    pub source_dest_check: bool,
+    #[serde(default)]
+    pub ami: Ami,
+    pub count: Option<Spanned<u16>>,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ami {
+    #[default]
+    Al2,
+    Al2023,
+    Ubuntu,
+}

@@ -1,0 +1,64 @@
+//! What does a lab file say, and where does it say it?
+//!
+//! ```text
+//!   text ─ serde-saphyr → LabFile ─ build → Op, Op, Op … → Lab { World, places }
+//! ```
+//!
+//! - `file.rs`: the shape of a lab file, as its author writes it: names and texts with their places.
+//! - `scalar.rs`: single values; `mistake.rs`: what is wrong, where, and what to do.
+//! - `build.rs`: names to ids, and the operations in an order in which each finds what it needs.
+//!
+//! A lab file knows no rule of AWS's: whether blocks overlap or a route may be so is `minivpc_model`'s to say, and a
+//! [`Mistake`] shows its refusal at the place that caused it. What a file doesn't say is as AWS defaults it. Ids that
+//! it doesn't say are derived from names, so they stay the same from run to run.
+//!
+//! The model carries an opaque `Origin` for each resource and rule; [`Lab::place`] knows which line that is.
+//!
+//! This crate does no I/O and reads no clock: text and time are arguments.
+
+mod build;
+mod file;
+mod mistake;
+mod scalar;
+
+use minivpc_model::{Origin, World};
+use serde_saphyr::{Location, Spanned};
+
+pub use mistake::{Mistake, Place};
+
+/// Longest lab file, bytes.
+const LONGEST: usize = 4 << 20;
+
+/// A lab that could run.
+#[derive(Debug, Clone)]
+pub struct Lab {
+    /// Its name.
+    pub name: String,
+    /// What it consists of.
+    pub world: World,
+    /// Place of origin 1, 2, …
+    places: Vec<Place>,
+}
+
+impl Lab {
+    /// Where a resource or rule stands; none for what AWS makes by itself.
+    #[must_use]
+    pub fn place(&self, origin: Origin) -> Option<Place> {
+        let index = usize::try_from(origin.0).ok()?.checked_sub(1)?;
+        self.places.get(index).copied()
+    }
+}
+
+/// Reads a lab file. `now` is the creation time of what has none, in RFC 3339.
+///
+/// # Errors
+/// The first mistake in it.
+pub fn load(text: &str, now: &str) -> Result<Lab, Mistake> {
+    if text.len() > LONGEST {
+        let message = format!("the file has {} bytes; a lab file has at most {LONGEST}", text.len());
+        return Err(Mistake::new(Location::UNKNOWN, message));
+    }
+    // A top-level span makes an empty file an error with a place.
+    let file: Spanned<file::LabFile> = serde_saphyr::from_str(text).map_err(|error| Mistake::yaml(&error, text))?;
+    build::build(file.value, now)
+}

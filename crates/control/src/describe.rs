@@ -1,0 +1,198 @@
+//! Resources as the answers of EC2's describe calls, in the shape that the AWS command line prints. Keys stand in
+//! alphabetical order, as there; what a resource doesn't have is left out.
+
+use minivpc_model::{
+    Connectivity, NatGatewayId, NetworkAclEntry, NetworkAclId, Peer, PortRange, Refusal, RouteOrigin, RouteState,
+    RouteTableId, RouteTarget, RuleAction, SecurityGroupId, SecurityGroupRule, Tags, Traffic, World,
+};
+use serde_json::{Map, Value, json};
+
+/// `DescribeRouteTables` of one.
+///
+/// # Errors
+/// When there is no such table.
+pub fn route_table(world: &World, id: RouteTableId) -> Result<Value, Refusal> {
+    let table = world.route_table(id)?;
+    let main = world.vpc(table.vpc)?.main_route_table == id;
+    let mut associations: Vec<_> =
+        main.then(|| json!({ "Main": true, "RouteTableId": id.to_string() })).into_iter().collect();
+    for subnet in world.subnets().filter(|subnet| subnet.route_table == Some(id)) {
+        let (table, subnet) = (id.to_string(), subnet.id.to_string());
+        associations.push(json!({ "Main": false, "RouteTableId": table, "SubnetId": subnet }));
+    }
+    // The most specific first, as AWS prints them.
+    let mut routes: Vec<_> = table.routes.iter().collect();
+    routes.sort_by_key(|route| std::cmp::Reverse(route.destination.prefix_len()));
+    let route = |route: &&minivpc_model::Route| {
+        let (key, target) = match route.target {
+            RouteTarget::Local => ("GatewayId", "local".to_owned()),
+            RouteTarget::InternetGateway(id) => ("GatewayId", id.to_string()),
+            RouteTarget::NatGateway(id) => ("NatGatewayId", id.to_string()),
+            RouteTarget::NetworkInterface(id) => ("NetworkInterfaceId", id.to_string()),
+        };
+        let origin = match route.route_origin {
+            RouteOrigin::CreateRouteTable => "CreateRouteTable",
+            RouteOrigin::CreateRoute => "CreateRoute",
+        };
+        let state = match world.route_state(route) {
+            RouteState::Active => "active",
+            RouteState::Blackhole => "blackhole",
+        };
+        json!({ "DestinationCidrBlock": route.destination.to_string(), key: target, "Origin": origin, "State": state })
+    };
+    let routes: Vec<_> = routes.iter().map(route).collect();
+    Ok(json!({ "RouteTables": [{
+        "Associations": associations,
+        "RouteTableId": id.to_string(),
+        "Routes": routes,
+        "Tags": tags(&table.tags),
+        "VpcId": table.vpc.to_string(),
+    }]}))
+}
+
+/// `DescribeNetworkAcls` of one, with the `*` rules that nobody can edit (NACL-2).
+///
+/// # Errors
+/// When there is no such network ACL.
+pub fn network_acl(world: &World, id: NetworkAclId) -> Result<Value, Refusal> {
+    let acl = world.network_acl(id)?;
+    let mut entries = Vec::new();
+    for (egress, list) in [(true, &acl.egress), (false, &acl.ingress)] {
+        entries.extend(list.iter().map(|(number, entry)| acl_entry(egress, *number, entry)));
+        entries.push(json!({
+            "CidrBlock": "0.0.0.0/0", "Egress": egress, "Protocol": "-1", "RuleAction": "deny", "RuleNumber": 32767,
+        }));
+    }
+    let associated = world.subnets().filter(|subnet| subnet.network_acl == id);
+    let associations = associated
+        .map(|subnet| json!({ "NetworkAclId": id.to_string(), "SubnetId": subnet.id.to_string() }))
+        .collect::<Vec<_>>();
+    Ok(json!({ "NetworkAcls": [{
+        "Associations": associations,
+        "Entries": entries,
+        "IsDefault": world.vpc(acl.vpc)?.default_network_acl == id,
+        "NetworkAclId": id.to_string(),
+        "Tags": tags(&acl.tags),
+        "VpcId": acl.vpc.to_string(),
+    }]}))
+}
+
+fn acl_entry(egress: bool, number: u16, entry: &NetworkAclEntry) -> Value {
+    let mut fields = Map::new();
+    fields.insert("CidrBlock".to_owned(), entry.cidr.to_string().into());
+    fields.insert("Egress".to_owned(), egress.into());
+    if let Traffic::Icmp { kind, code } = entry.traffic {
+        fields.insert("IcmpTypeCode".to_owned(), json!({ "Code": or_any(code), "Type": or_any(kind) }));
+    }
+    if let Traffic::Tcp(PortRange { from, to }) | Traffic::Udp(PortRange { from, to }) = entry.traffic {
+        fields.insert("PortRange".to_owned(), json!({ "From": from, "To": to }));
+    }
+    let protocol = entry.traffic.protocol().map_or_else(|| "-1".to_owned(), |number| number.to_string());
+    fields.insert("Protocol".to_owned(), protocol.into());
+    let action = match entry.action {
+        RuleAction::Allow => "allow",
+        RuleAction::Deny => "deny",
+    };
+    fields.insert("RuleAction".to_owned(), action.into());
+    fields.insert("RuleNumber".to_owned(), number.into());
+    Value::Object(fields)
+}
+
+/// `DescribeSecurityGroups` of one.
+///
+/// # Errors
+/// When there is no such group.
+pub fn security_group(world: &World, id: SecurityGroupId) -> Result<Value, Refusal> {
+    let group = world.security_group(id)?;
+    let permissions = |rules: &[SecurityGroupRule]| rules.iter().map(permission).collect::<Vec<_>>();
+    Ok(json!({ "SecurityGroups": [{
+        "Description": group.description,
+        "GroupId": id.to_string(),
+        "GroupName": group.name,
+        "IpPermissions": permissions(&group.ingress),
+        "IpPermissionsEgress": permissions(&group.egress),
+        "Tags": tags(&group.tags),
+        "VpcId": group.vpc.to_string(),
+    }]}))
+}
+
+fn permission(rule: &SecurityGroupRule) -> Value {
+    let mut fields = Map::new();
+    let ports = match rule.traffic {
+        Traffic::Tcp(PortRange { from, to }) | Traffic::Udp(PortRange { from, to }) => Some((from.into(), to.into())),
+        Traffic::Icmp { kind, code } => Some((or_any(kind), or_any(code))),
+        Traffic::All | Traffic::Protocol(_) => None,
+    };
+    if let Some((from, _)) = ports {
+        fields.insert("FromPort".to_owned(), from.into());
+    }
+    let protocol = match rule.traffic {
+        Traffic::All => "-1".to_owned(),
+        Traffic::Tcp(_) => "tcp".to_owned(),
+        Traffic::Udp(_) => "udp".to_owned(),
+        Traffic::Icmp { .. } => "icmp".to_owned(),
+        Traffic::Protocol(number) => number.to_string(),
+    };
+    fields.insert("IpProtocol".to_owned(), protocol.into());
+    let mut peer = Map::new();
+    if !rule.description.is_empty() {
+        peer.insert("Description".to_owned(), rule.description.clone().into());
+    }
+    let list = match rule.peer {
+        Peer::Cidr(net) => {
+            peer.insert("CidrIp".to_owned(), net.to_string().into());
+            "IpRanges"
+        }
+        Peer::SecurityGroup(id) => {
+            peer.insert("GroupId".to_owned(), id.to_string().into());
+            "UserIdGroupPairs"
+        }
+    };
+    fields.insert(list.to_owned(), json!([peer]));
+    if let Some((_, to)) = ports {
+        fields.insert("ToPort".to_owned(), to.into());
+    }
+    Value::Object(fields)
+}
+
+/// `DescribeNatGateways` of one.
+///
+/// # Errors
+/// When there is no such gateway.
+pub fn nat_gateway(world: &World, id: NatGatewayId) -> Result<Value, Refusal> {
+    let nat = world.nat_gateway(id)?;
+    let eni = world.network_interface(nat.network_interface)?;
+    let mut address = Map::new();
+    let connectivity = match nat.connectivity {
+        Connectivity::Private => "private",
+        Connectivity::Public(allocation) => {
+            address.insert("AllocationId".to_owned(), allocation.to_string().into());
+            "public"
+        }
+    };
+    address.insert("NetworkInterfaceId".to_owned(), eni.id.to_string().into());
+    address.insert("PrivateIp".to_owned(), eni.private_ip.to_string().into());
+    if let Connectivity::Public(allocation) = nat.connectivity {
+        address.insert("PublicIp".to_owned(), world.address(allocation)?.public_ip.to_string().into());
+    }
+    Ok(json!({ "NatGateways": [{
+        "ConnectivityType": connectivity,
+        // The command line writes UTC so.
+        "CreateTime": nat.create_time.replace('Z', "+00:00"),
+        "NatGatewayAddresses": [address],
+        "NatGatewayId": id.to_string(),
+        "State": "available",
+        "SubnetId": nat.subnet.to_string(),
+        "Tags": tags(&nat.tags),
+        "VpcId": world.subnet(nat.subnet)?.vpc.to_string(),
+    }]}))
+}
+
+fn tags(tags: &Tags) -> Value {
+    tags.0.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect()
+}
+
+/// AWS's −1 is any.
+fn or_any(number: Option<u8>) -> i32 {
+    number.map_or(-1, i32::from)
+}

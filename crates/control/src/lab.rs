@@ -1,0 +1,303 @@
+//! A lab on this machine: its directory, its beginning and its end.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+use minivpc_config::Mistake;
+use minivpc_host::{HostError, Keeper, Process};
+use serde_json::Value;
+
+use crate::protocol::{Question, ask};
+use crate::view::Summary;
+
+/// Where labs live; root's, as labs are.
+pub const RUNTIME: &str = "/run/minivpc";
+
+/// A lab that runs, or ran until something killed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lab {
+    name: String,
+    directory: PathBuf,
+}
+
+/// Why a lab can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// The lab file is wrong.
+    #[error("{0}")]
+    Mistake(Box<Mistake>),
+    /// The machine refuses.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A file can't be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It runs.
+    #[error("lab '{0}' is up already; `minivpc down --lab {0}` ends it")]
+    IsUp(String),
+    /// No lab runs.
+    #[error("no lab is up; `minivpc up LAB.yaml` starts one")]
+    NoLab,
+    /// Not this one.
+    #[error("lab '{name}' isn't up; these are: {}", others.join(", "))]
+    NotUp {
+        /// The one asked for.
+        name: String,
+        /// Those that are.
+        others: Vec<String>,
+    },
+    /// Which one?
+    #[error("several labs are up: {}; say which with --lab NAME", .0.join(", "))]
+    Several(Vec<String>),
+    /// The engine refused a question.
+    #[error("{0}")]
+    Refused(String),
+    /// The engine is gone.
+    #[error("the engine of lab '{name}' doesn't answer ({source}); its output is in {}; `minivpc down` removes the lab", log.display())]
+    NoEngine {
+        /// The lab.
+        name: String,
+        /// Where the engine wrote.
+        log: PathBuf,
+        /// What the socket said.
+        source: io::Error,
+    },
+}
+
+/// A lab that has come up.
+pub struct Started {
+    /// The lab.
+    pub lab: Lab,
+    /// What came up.
+    pub summary: Summary,
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> LabError + '_ {
+    move |source| LabError::File { path: path.to_owned(), source }
+}
+
+/// Reads a lab file and says whether it could come up.
+///
+/// # Errors
+/// The first mistake in it.
+pub fn validate(text: &str) -> Result<Summary, LabError> {
+    let now = now();
+    let lab = minivpc_config::load(text, &now).map_err(|mistake| LabError::Mistake(Box::new(mistake)))?;
+    Ok(Summary::of(&lab))
+}
+
+/// RFC 3339, seconds, UTC.
+pub(crate) fn now() -> String {
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    rfc3339(seconds)
+}
+
+/// Seconds since 1970 as a date, by the days-from-civil rule turned around.
+fn rfc3339(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+impl Lab {
+    /// Brings a lab up. `path` is where `text` was read; only its name is kept, for messages.
+    ///
+    /// # Errors
+    /// A mistake in the file, before anything is made; or what the machine refuses, and then nothing is left.
+    pub fn up(path: &Path, text: &str) -> Result<Started, LabError> {
+        let summary = validate(text)?;
+        let lab = Self::named(&summary.lab);
+        lab.make_directory()?;
+        let started = lab.start(path, text);
+        if started.is_err() {
+            // What failed is told; what cleaning up says would hide it.
+            let _ = lab.down();
+        }
+        started.map(|()| Started { lab, summary })
+    }
+
+    fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), directory: Path::new(RUNTIME).join(name) }
+    }
+
+    /// All labs that have a directory.
+    ///
+    /// # Errors
+    /// When the directory can't be read.
+    pub fn all() -> Result<Vec<Self>, LabError> {
+        let runtime = Path::new(RUNTIME);
+        let entries = match fs::read_dir(runtime) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            result => result.map_err(at(runtime))?,
+        };
+        let mut names: Vec<_> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        Ok(names.iter().map(|name| Self::named(name)).collect())
+    }
+
+    /// The lab of this name, or the only one.
+    ///
+    /// # Errors
+    /// When there is none, or several and no name.
+    pub fn find(name: Option<&str>) -> Result<Self, LabError> {
+        let mut all = Self::all()?;
+        if all.is_empty() {
+            return Err(LabError::NoLab);
+        }
+        match name {
+            Some(name) => match all.iter().find(|lab| lab.name == name) {
+                Some(lab) => Ok(lab.clone()),
+                None => {
+                    let others = all.into_iter().map(|lab| lab.name).collect();
+                    Err(LabError::NotUp { name: name.to_owned(), others })
+                }
+            },
+            None if all.len() > 1 => Err(LabError::Several(all.into_iter().map(|lab| lab.name).collect())),
+            None => Ok(all.remove(0)),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Asks its engine.
+    ///
+    /// # Errors
+    /// When the engine is gone, or refuses.
+    pub fn ask(&self, question: &Question) -> Result<Value, LabError> {
+        let answer = ask(&self.file("control.sock"), question);
+        let no_engine = |source| LabError::NoEngine { name: self.name.clone(), log: self.file("engine.log"), source };
+        answer.map_err(no_engine)?.map_err(LabError::Refused)
+    }
+
+    /// A pidfd of an instance's first process, to run commands in it.
+    ///
+    /// # Errors
+    /// When there is no such instance, or what the machine refuses.
+    pub fn enter(&self, instance: &str) -> Result<OwnedFd, LabError> {
+        let guest = self.ask(&Question::Guest { instance: instance.to_owned() })?;
+        Ok(self.keeper()?.enter(guest.as_str().unwrap_or_default())?)
+    }
+
+    /// Ends it and removes all that it had.
+    ///
+    /// # Errors
+    /// When its directory can't be removed.
+    pub fn down(&self) -> Result<(), LabError> {
+        let engine = UnixStream::connect(self.file("control.sock")).ok().and_then(Process::behind);
+        if let Ok(keeper) = self.keeper() {
+            keeper.shutdown()?;
+        }
+        // It ends by itself when the keeper does.
+        if let Some(engine) = engine {
+            engine.wait_for_end();
+        }
+        fs::remove_dir_all(&self.directory).map_err(at(&self.directory))?;
+        // Only when no other lab is there.
+        let _ = fs::remove_dir(RUNTIME);
+        Ok(())
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn keeper(&self) -> Result<Keeper, HostError> {
+        Keeper::connect(&self.file("keeper.sock"))
+    }
+
+    fn make_directory(&self) -> Result<(), LabError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(HostError::NotRoot.into());
+        }
+        let mut private = DirBuilder::new();
+        private.mode(0o700);
+        private.recursive(true).create(RUNTIME).map_err(at(Path::new(RUNTIME)))?;
+        match private.recursive(false).create(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if self.keeper().is_ok() {
+                    return Err(LabError::IsUp(self.name.clone()));
+                }
+                // Left behind by a keeper that was killed: nothing of it lives.
+                fs::remove_dir_all(&self.directory).map_err(at(&self.directory))?;
+                private.create(&self.directory).map_err(at(&self.directory))
+            }
+            result => result.map_err(at(&self.directory)),
+        }
+    }
+
+    fn start(&self, path: &Path, text: &str) -> Result<(), LabError> {
+        let copy = self.file("lab.yaml");
+        fs::write(&copy, text).map_err(at(&copy))?;
+        Keeper::spawn(self.process("keeper")?, &self.file("keeper.sock"))?;
+
+        let mut engine = self.process("engine")?;
+        engine.arg("--file-name").arg(path.file_name().unwrap_or(path.as_os_str()));
+        let executable = engine.get_program().to_owned();
+        let spawned = engine.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut spawned = spawned.map_err(at(Path::new(&executable)))?;
+        // It says what went wrong, or nothing when it is ready.
+        let mut said = String::new();
+        if let Some(mut output) = spawned.stdout.take() {
+            output.read_to_string(&mut said).map_err(at(&self.directory))?;
+        }
+        if !self.file("control.sock").exists() || !said.is_empty() {
+            let said = if said.is_empty() { self.last_words() } else { said };
+            return Err(LabError::Refused(said.trim_end().to_owned()));
+        }
+        Ok(())
+    }
+
+    fn last_words(&self) -> String {
+        let words = |name| fs::read_to_string(self.file(name)).unwrap_or_default();
+        format!("the lab didn't come up: {}{}", words("keeper.log"), words("engine.log"))
+    }
+
+    /// This program again, as one of the lab's processes.
+    fn process(&self, role: &str) -> Result<Command, LabError> {
+        let executable = Path::new("/proc/self/exe");
+        let program = fs::read_link(executable).map_err(at(executable))?;
+        let path = self.file(&format!("{role}.log"));
+        let log = File::options().create(true).append(true).open(&path).map_err(at(&path))?;
+        let mut command = Command::new(program);
+        let copy = log.try_clone().map_err(at(&path))?;
+        command.arg(role).arg(&self.directory).stdout(copy).stderr(log).current_dir("/");
+        Ok(command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_as_rfc_3339() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(rfc3339(951_868_800), "2000-03-01T00:00:00Z");
+        assert_eq!(rfc3339(1_632_567_053), "2021-09-25T10:50:53Z");
+    }
+}

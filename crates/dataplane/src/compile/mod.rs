@@ -1,0 +1,201 @@
+//! Model to [`Snapshot`]: ids become dense indices, references become indices, rules keep where they came from.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use minivpc_model as model;
+use minivpc_model::{Attachment, Peer, RouteTarget, Tags, World};
+use prefix_trie::PrefixMap;
+
+use crate::snapshot::*;
+
+/// More resources of one kind than a snapshot can number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a lab can have at most {} {kind}", u16::MAX)]
+pub struct TooMany {
+    kind: &'static str,
+}
+
+/// Dense numbers for ids, in the order of the ids.
+struct Index<Id>(BTreeMap<Id, u16>);
+
+impl<Id: Ord> Index<Id> {
+    fn new(kind: &'static str, ids: impl Iterator<Item = Id>) -> Result<Self, TooMany> {
+        let numbered = ids.enumerate().map(|(n, id)| Ok((id, u16::try_from(n).map_err(|_| TooMany { kind })?)));
+        numbered.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// A world's references resolve (see the head of `minivpc_model`), so this finds.
+    fn of(&self, id: Id) -> u16 {
+        self.0.get(&id).copied().unwrap_or_default()
+    }
+}
+
+struct Compiler<'a> {
+    world: &'a World,
+    vpcs: Index<model::VpcId>,
+    subnets: Index<model::SubnetId>,
+    route_tables: Index<model::RouteTableId>,
+    groups: Index<model::SecurityGroupId>,
+    acls: Index<model::NetworkAclId>,
+    nats: Index<model::NatGatewayId>,
+    igws: Index<model::InternetGatewayId>,
+    enis: Index<model::NetworkInterfaceId>,
+}
+
+/// Compiles a world.
+///
+/// # Errors
+/// When there is more of a kind than 16 bits can number.
+pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
+    let compiler = Compiler {
+        world,
+        vpcs: Index::new("VPCs", world.vpcs().map(|x| x.id))?,
+        subnets: Index::new("subnets", world.subnets().map(|x| x.id))?,
+        route_tables: Index::new("route tables", world.route_tables().map(|x| x.id))?,
+        groups: Index::new("security groups", world.security_groups().map(|x| x.id))?,
+        acls: Index::new("network ACLs", world.network_acls().map(|x| x.id))?,
+        nats: Index::new("NAT gateways", world.nat_gateways().map(|x| x.id))?,
+        igws: Index::new("internet gateways", world.internet_gateways().map(|x| x.id))?,
+        enis: Index::new("network interfaces", world.network_interfaces().map(|x| x.id))?,
+    };
+    let c = &compiler;
+    let subnets: Vec<_> = world.subnets().map(|subnet| c.subnet(subnet)).collect();
+    let enis: Vec<_> = world.network_interfaces().map(|eni| c.eni(eni)).collect();
+    let owners = enis.iter().zip(0..).map(|(eni, n)| ((subnets[usize::from(eni.subnet)].vpc, eni.ip), n)).collect();
+    Ok(Snapshot {
+        generation,
+        subnets,
+        enis,
+        owners,
+        route_tables: world.route_tables().map(|table| c.route_table(table)).collect(),
+        groups: world.security_groups().map(|group| c.group(group)).collect(),
+        acls: world.network_acls().map(acl).collect(),
+        nats: world.nat_gateways().map(|nat| c.nat(nat)).collect(),
+        igws: world.internet_gateways().map(igw).collect(),
+    })
+}
+
+fn name(tags: &Tags, id: impl ToString) -> String {
+    tags.name().map_or_else(|| id.to_string(), str::to_owned)
+}
+
+impl Compiler<'_> {
+    fn subnet(&self, subnet: &model::Subnet) -> Subnet {
+        let route_table = self.world.route_table_of(subnet).map(|table| self.route_tables.of(table.id));
+        Subnet {
+            id: subnet.id,
+            name: name(&subnet.tags, subnet.id),
+            vpc: self.vpcs.of(subnet.vpc),
+            cidr: subnet.cidr,
+            router: subnet.router(),
+            router_mac: subnet.router_mac(),
+            route_table: route_table.unwrap_or_default(),
+            acl: self.acls.of(subnet.network_acl),
+        }
+    }
+
+    fn eni(&self, eni: &model::NetworkInterface) -> Eni {
+        let (name, kind) = match eni.attachment {
+            Attachment::Instance { instance, device_index } => {
+                let instance = self.world.instance(instance).ok();
+                let owner = instance.map_or_else(String::new, |i| name(&i.tags, i.id));
+                let default_ttl = instance.map_or(model::Image::default(), |i| i.image).default_ttl();
+                (format!("{owner}/eth{device_index}"), EniKind::Guest { default_ttl })
+            }
+            Attachment::NatGateway(id) => {
+                let owner = self.world.nat_gateway(id).map_or_else(|_| id.to_string(), |nat| name(&nat.tags, id));
+                (owner, EniKind::Nat(self.nats.of(id)))
+            }
+        };
+        Eni {
+            id: eni.id,
+            serial: eni.serial,
+            name,
+            subnet: self.subnets.of(eni.subnet),
+            mac: eni.mac,
+            ip: eni.private_ip.into(),
+            source_dest_check: eni.source_dest_check,
+            groups: eni.groups.iter().map(|group| self.groups.of(*group)).collect(),
+            kind,
+            origin: eni.origin,
+        }
+    }
+
+    fn route_table(&self, table: &model::RouteTable) -> RouteTable {
+        let vpc = self.world.vpc(table.vpc).ok();
+        let main = vpc.filter(|vpc| vpc.main_route_table == table.id && table.tags.name().is_none());
+        let name = main.map_or_else(|| name(&table.tags, table.id), |_| "main".to_owned());
+        let routes: Vec<_> = table.routes.iter().map(|route| self.route(route)).collect();
+        let v4 = routes.iter().zip(0..).filter_map(|(route, n)| match route.destination {
+            IpNet::V4(v4) => Some((v4, n)),
+            IpNet::V6(_) => None,
+        });
+        RouteTable { id: table.id, name, v4: v4.collect::<PrefixMap<_, _>>(), routes }
+    }
+
+    fn route(&self, route: &model::Route) -> Route {
+        let target = match (self.world.route_state(route), route.target) {
+            (model::RouteState::Blackhole, _) => Target::Blackhole,
+            (model::RouteState::Active, RouteTarget::Local) => Target::Local,
+            (model::RouteState::Active, RouteTarget::InternetGateway(id)) => Target::InternetGateway(self.igws.of(id)),
+            (model::RouteState::Active, RouteTarget::NetworkInterface(id)) => Target::Eni(self.enis.of(id)),
+            (model::RouteState::Active, RouteTarget::NatGateway(id)) => self
+                .world
+                .nat_gateway(id)
+                .map_or(Target::Blackhole, |nat| Target::Eni(self.enis.of(nat.network_interface))),
+        };
+        Route { destination: route.destination, target, origin: route.origin }
+    }
+
+    fn group(&self, group: &model::SecurityGroup) -> SecurityGroup {
+        let carriers = self.world.network_interfaces().filter(|eni| eni.groups.contains(&group.id));
+        let mut members: Vec<IpAddr> = carriers.map(|eni| eni.private_ip.into()).collect();
+        members.sort_unstable();
+        let rules = |rules: &[model::SecurityGroupRule]| rules.iter().map(|rule| self.rule(rule)).collect();
+        SecurityGroup {
+            id: group.id,
+            name: group.name.clone(),
+            ingress: rules(&group.ingress),
+            egress: rules(&group.egress),
+            members,
+        }
+    }
+
+    fn rule(&self, rule: &model::SecurityGroupRule) -> SecurityGroupRule {
+        let peer_group = match rule.peer {
+            Peer::Cidr(_) => None,
+            Peer::SecurityGroup(id) => Some(self.groups.of(id)),
+        };
+        SecurityGroupRule { traffic: rule.traffic, peer: rule.peer, peer_group, origin: rule.origin }
+    }
+
+    fn nat(&self, nat: &model::NatGateway) -> NatGateway {
+        let eni = self.enis.of(nat.network_interface);
+        NatGateway { id: nat.id, name: name(&nat.tags, nat.id), eni, origin: nat.origin }
+    }
+}
+
+fn acl(acl: &model::NetworkAcl) -> NetworkAcl {
+    let entries = |entries: &BTreeMap<u16, model::NetworkAclEntry>| {
+        let compiled = entries.iter().map(|(number, entry)| NetworkAclEntry {
+            number: *number,
+            action: entry.action,
+            traffic: entry.traffic,
+            cidr: entry.cidr,
+            origin: entry.origin,
+        });
+        compiled.collect()
+    };
+    NetworkAcl {
+        id: acl.id,
+        name: name(&acl.tags, acl.id),
+        ingress: entries(&acl.ingress),
+        egress: entries(&acl.egress),
+    }
+}
+
+fn igw(igw: &model::InternetGateway) -> InternetGateway {
+    InternetGateway { id: igw.id, name: name(&igw.tags, igw.id), origin: igw.origin }
+}

@@ -1,0 +1,127 @@
+//! Why packets are dropped. Everything on this list is silent on the wire, as on AWS.
+
+/// Why a packet was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DropReason {
+    ///
+    NoRoute,
+    ///
+    Blackhole,
+    /// SG-1.
+    SecurityGroup,
+    /// NACL-2.
+    NetworkAcl,
+    /// SDC-1.
+    SourceCheck,
+    /// SDC-2.
+    DestinationCheck,
+    ///
+    SourceMac,
+    ///
+    DestinationMac,
+    ///
+    NotUnicast,
+    ///
+    NotIp,
+    ///
+    Ipv6,
+    ///
+    ArpUnanswered,
+    ///
+    ArpAnnouncement,
+    /// A local route to an address that nobody has.
+    NoSuchAddress,
+    /// NAT-21.
+    NatNoSession,
+    /// NAT-8.
+    NatProtocol,
+    /// NAT-12.
+    NatPortAllocation,
+    /// NAT-22, NAT-24.
+    RouteLoop,
+    /// A TTL that ran out where no answer may be sent (RFC 1122 §3.2.2: no errors about errors).
+    TtlExpired,
+    ///
+    Fragment,
+    /// The internet behind the gateway.
+    InternetGateway,
+    /// SG-20.
+    ConnectionsExhausted,
+    /// Three walks in a row met another worker's change.
+    Contended,
+    /// The frame failed a check of [`minivpc_packet::parse`].
+    Malformed(minivpc_packet::Malformed),
+}
+
+impl DropReason {
+    /// Reachability Analyzer's explanation code where AWS has one for it, else ours.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoRoute => "NO_ROUTE_TO_DESTINATION",
+            Self::Blackhole => "BAD_STATE_ROUTE",
+            Self::SecurityGroup => "ENI_SG_RULES_MISMATCH",
+            Self::NetworkAcl => "SUBNET_ACL_RESTRICTION",
+            Self::SourceCheck | Self::DestinationCheck => "ENI_SOURCE_DEST_CHECK_RESTRICTION",
+            Self::SourceMac => "MINIVPC_SOURCE_MAC",
+            Self::DestinationMac => "MINIVPC_DESTINATION_MAC",
+            Self::NotUnicast => "MINIVPC_NOT_UNICAST",
+            Self::NotIp => "MINIVPC_NOT_IP",
+            Self::Ipv6 => "MINIVPC_IPV6",
+            Self::ArpUnanswered => "MINIVPC_ARP_UNANSWERED",
+            Self::ArpAnnouncement => "MINIVPC_ARP_ANNOUNCEMENT",
+            Self::NoSuchAddress => "NO_POSSIBLE_DESTINATION",
+            Self::NatNoSession => "MINIVPC_NAT_NO_SESSION",
+            Self::NatProtocol => "PROTOCOL_RESTRICTION",
+            Self::NatPortAllocation => "MINIVPC_NAT_PORT_ALLOCATION",
+            Self::RouteLoop => "MINIVPC_ROUTE_LOOP",
+            Self::TtlExpired => "MINIVPC_TTL_EXPIRED",
+            Self::Fragment => "MINIVPC_FRAGMENT",
+            Self::InternetGateway => "MINIVPC_INTERNET_NOT_FORWARDED",
+            Self::ConnectionsExhausted => "MINIVPC_CONNTRACK_ALLOWANCE_EXCEEDED",
+            Self::Contended => "MINIVPC_CONTENDED",
+            Self::Malformed(_) => "MINIVPC_MALFORMED",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NoRoute => "the route table has no route for this destination",
+            Self::Blackhole => "the route's target is gone; packets don't fall through to a wider route",
+            Self::SecurityGroup => {
+                "no rule of the interface's security groups allows it, and it answers no allowed packet"
+            }
+            Self::NetworkAcl => "the network ACL denies it",
+            Self::SourceCheck => "source/destination check: the source address isn't this interface's",
+            Self::DestinationCheck => "source/destination check: the destination address isn't this interface's",
+            Self::SourceMac => "the source MAC address isn't this interface's",
+            Self::DestinationMac => "no interface of the subnet has this destination MAC address",
+            Self::NotUnicast => "a VPC carries no broadcast and no multicast",
+            Self::NotIp => "a VPC carries IP and ARP only",
+            Self::Ipv6 => "IPv6 isn't built yet",
+            Self::ArpUnanswered => "ARP asked for an address of the subnet that nobody has",
+            Self::ArpAnnouncement => "ARP announcements change nothing in a VPC",
+            Self::NoSuchAddress => "nobody in the VPC has this address",
+            Self::NatNoSession => "the NAT gateway has no session for it: it answers nothing and admits only replies",
+            Self::NatProtocol => "a NAT gateway translates TCP, UDP and ICMP only",
+            Self::NatPortAllocation => "the NAT gateway has no free port for this destination",
+            Self::RouteLoop => "the packet came back to the NAT gateway that had sent it",
+            Self::TtlExpired => "the TTL ran out, and an ICMP error is not answered",
+            Self::Fragment => "fragments aren't forwarded yet",
+            Self::InternetGateway => "the internet isn't there yet: packets for the internet gateway end here",
+            Self::ConnectionsExhausted => "the connection table is full",
+            Self::Contended => "other workers changed the same connection three times",
+            Self::Malformed(check) => match check {
+                minivpc_packet::Malformed::Short => "the frame is shorter than its headers",
+                minivpc_packet::Malformed::Ipv4Header => "the IPv4 header contradicts itself or the frame's length",
+                minivpc_packet::Malformed::Ipv4Checksum => "the IPv4 header's checksum is wrong",
+                minivpc_packet::Malformed::L4Header => "the TCP or UDP header contradicts the packet's length",
+                minivpc_packet::Malformed::Quote => "the ICMP error doesn't quote a packet",
+                minivpc_packet::Malformed::ChecksumOffset => "the virtio-net header's checksum offsets don't fit",
+                minivpc_packet::Malformed::Segmentation => "the virtio-net header's segmentation doesn't fit",
+            },
+        }
+    }
+}

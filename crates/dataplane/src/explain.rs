@@ -1,0 +1,462 @@
+//! What the hops decided: a [`Step`] each, small enough to be kept with every flow, and its words.
+
+use std::net::IpAddr;
+
+use minivpc_model::{
+    InternetGatewayId, NatGatewayId, NetworkAclId, NetworkInterfaceId, Origin, RouteTableId, RuleAction,
+};
+use minivpc_packet::{Flow, Headers, Kind};
+
+use crate::drop::DropReason;
+use crate::snapshot::{Direction, EniKind, SecurityGroup, Snapshot, Target};
+
+/// What one hop decided, in the indices of one snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// A guest's packet passed, or not, the check of its MAC and IP source (R-11, SDC-1).
+    SourceCheck {
+        /// The interface.
+        eni: u16,
+        /// How it went.
+        check: Check,
+    },
+    /// Security groups of an interface.
+    SecurityGroup {
+        /// The interface.
+        eni: u16,
+        /// Out of or into the interface.
+        direction: Direction,
+        /// How it went.
+        ruling: Ruling,
+    },
+    /// A route table, and the route that won.
+    Route {
+        /// The table.
+        table: u16,
+        /// Index of the route in the table.
+        route: Option<u16>,
+    },
+    /// A network ACL.
+    NetworkAcl {
+        /// The subnet that is left or entered.
+        subnet: u16,
+        /// Out of or into the subnet.
+        direction: Direction,
+        /// Index of the entry in the list; none is the `*`.
+        entry: Option<u16>,
+    },
+    /// A NAT gateway.
+    Nat {
+        /// The gateway.
+        nat: u16,
+        /// What it did.
+        act: NatAct,
+    },
+    /// An internet gateway.
+    InternetGateway {
+        /// The gateway.
+        igw: u16,
+    },
+    /// A packet arrived at its interface (SDC-2).
+    DestinationCheck {
+        /// The interface.
+        eni: u16,
+        /// How it went.
+        check: Check,
+    },
+}
+
+const _: () = assert!(size_of::<Step>() <= 16);
+
+/// How a source/destination check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Check {
+    /// The address is the interface's own.
+    Own,
+    /// It isn't, and the check is off.
+    Off,
+    /// The packet is dropped.
+    Failed,
+}
+
+/// What security groups said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ruling {
+    /// A rule allows it.
+    Rule {
+        /// The group.
+        group: u16,
+        /// Index of the rule in the group's direction.
+        rule: u16,
+    },
+    /// It belongs to a tracked connection that the interface opened that way round (SG-12).
+    Tracked(Direction),
+    /// It is an ICMP error about a tracked connection (SG-21).
+    Related,
+    /// Nothing allows it.
+    Denied,
+}
+
+/// What a NAT gateway did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NatAct {
+    /// Put its address in the source's place.
+    Source,
+    /// Put the client's address back.
+    Destination,
+    /// Answered that the TTL ran out (NAT-15).
+    TimeExceeded,
+    /// Dropped the packet.
+    Dropped,
+}
+
+/// The first field of a rule that a packet doesn't match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mismatch {
+    /// The protocol.
+    Protocol,
+    /// The destination port.
+    Port,
+    /// ICMP type or code.
+    IcmpType,
+    /// The address of the other side.
+    Address,
+    /// A referenced group of which the other side isn't, or isn't any more behind a middlebox (SG-7).
+    Group,
+}
+
+impl Mismatch {
+    /// For people.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Protocol => "another protocol",
+            Self::Port => "another port",
+            Self::IcmpType => "another ICMP type",
+            Self::Address => "another address",
+            Self::Group => "not an address of the group on a direct path",
+        }
+    }
+}
+
+/// What a walk tells while it goes. The quiet recorder keeps the steps; the full one keeps all.
+pub trait Recorder {
+    /// A hop decided.
+    fn step(&mut self, step: Step, before: &Headers, after: &Headers);
+    /// A rule was tried and didn't match; the step that follows is that of its hop.
+    fn miss(&mut self, _miss: Miss) {}
+}
+
+/// A rule that didn't match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Miss {
+    /// Its place in its list.
+    pub rule: u16,
+    /// Its group, for security groups.
+    pub group: Option<u16>,
+    /// Why.
+    pub mismatch: Mismatch,
+}
+
+/// Longest way that is recorded. Loops end long before.
+pub const MOST_STEPS: usize = 96;
+
+/// Keeps only the steps.
+#[derive(Debug, Default)]
+pub struct Quiet(pub arrayvec::ArrayVec<Step, MOST_STEPS>);
+
+impl Recorder for Quiet {
+    fn step(&mut self, step: Step, _before: &Headers, _after: &Headers) {
+        // The walk ends at this many steps.
+        let _ = self.0.try_push(step);
+    }
+}
+
+/// Keeps everything.
+#[derive(Debug, Default)]
+pub struct Full {
+    /// The steps with all that led to them.
+    pub steps: Vec<Recorded>,
+    misses: Vec<Miss>,
+}
+
+/// A step with all that led to it.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// The step.
+    pub step: Step,
+    /// The packet as it came to the hop.
+    pub before: Headers,
+    /// The packet as it left the hop.
+    pub after: Headers,
+    /// Rules that were tried before.
+    pub misses: Vec<Miss>,
+}
+
+impl Recorder for Full {
+    fn step(&mut self, step: Step, before: &Headers, after: &Headers) {
+        let misses = std::mem::take(&mut self.misses);
+        self.steps.push(Recorded { step, before: *before, after: *after, misses });
+    }
+
+    fn miss(&mut self, miss: Miss) {
+        self.misses.push(miss);
+    }
+}
+
+/// The AWS component that a step names, by id: this outlives snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)] // The ids say it.
+pub enum Component {
+    NetworkInterface(NetworkInterfaceId),
+    /// All security groups of this interface.
+    SecurityGroups(NetworkInterfaceId),
+    RouteTable(RouteTableId),
+    NetworkAcl(NetworkAclId),
+    NatGateway(NatGatewayId),
+    InternetGateway(InternetGatewayId),
+}
+
+/// A step in words, in columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// `eni`, `sg`, `rtb`, `acl`, `nat`, `igw`.
+    pub hop: &'static str,
+    /// The component's name.
+    pub name: String,
+    /// The component's id; of several groups all.
+    pub id: String,
+    /// The subnet that a network ACL or route table served.
+    pub subnet: Option<String>,
+    /// What was asked: `source check`, `egress #100`, `10.0.1.0/24`.
+    pub subject: String,
+    /// What was decided: `pass`, `allow`, `→ nat-…`.
+    pub decision: String,
+    /// Why.
+    pub note: String,
+    /// Where the rule came from.
+    pub origin: Option<Origin>,
+}
+
+impl Step {
+    /// The component, by id.
+    #[must_use]
+    pub fn component(&self, snapshot: &Snapshot) -> Component {
+        match *self {
+            Self::SourceCheck { eni, .. } | Self::DestinationCheck { eni, .. } => {
+                Component::NetworkInterface(snapshot.eni(eni).id)
+            }
+            Self::SecurityGroup { eni, .. } => Component::SecurityGroups(snapshot.eni(eni).id),
+            Self::Route { table, .. } => Component::RouteTable(snapshot.route_table(table).id),
+            Self::NetworkAcl { subnet, .. } => Component::NetworkAcl(snapshot.acl(snapshot.subnet(subnet).acl).id),
+            Self::Nat { nat, .. } => Component::NatGateway(snapshot.nat(nat).id),
+            Self::InternetGateway { igw } => Component::InternetGateway(snapshot.igws[usize::from(igw)].id),
+        }
+    }
+}
+
+/// What a hop saw, for words that speak of the packet.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    before: &'a Headers,
+    after: &'a Headers,
+    misses: &'a [Miss],
+}
+
+impl Recorded {
+    /// The step in words. `reason` is given for the step that dropped the packet.
+    #[must_use]
+    pub fn line(&self, snapshot: &Snapshot, reason: Option<DropReason>) -> Line {
+        let seen = Seen { before: &self.before, after: &self.after, misses: &self.misses };
+        let mut line = self.step.words(snapshot, Some(seen));
+        if let Some(reason) = reason {
+            line.decision = "drop".to_owned();
+            line.note = match line.note.as_str() {
+                "" => reason.text().to_owned(),
+                note => format!("{} ({note})", reason.text()),
+            };
+        }
+        line
+    }
+}
+
+impl Step {
+    /// The step in words, as far as it can be told without the packet.
+    #[must_use]
+    pub fn line(&self, snapshot: &Snapshot) -> Line {
+        self.words(snapshot, None)
+    }
+
+    fn words(&self, snapshot: &Snapshot, seen: Option<Seen<'_>>) -> Line {
+        match *self {
+            Self::SourceCheck { eni, check } => {
+                check_line(snapshot, eni, "source check", check, seen.map(|seen| seen.before.flow.src))
+            }
+            Self::DestinationCheck { eni, check } => {
+                check_line(snapshot, eni, "destination check", check, seen.map(|seen| seen.before.flow.dst))
+            }
+            Self::SecurityGroup { eni, direction, ruling } => security_group(snapshot, eni, direction, ruling, seen),
+            Self::Route { table, route } => route_line(snapshot, table, route, seen),
+            Self::NetworkAcl { subnet, direction, entry } => network_acl(snapshot, subnet, direction, entry),
+            Self::Nat { nat, act } => nat_line(snapshot, nat, act, seen),
+            Self::InternetGateway { igw } => {
+                let igw = &snapshot.igws[usize::from(igw)];
+                line("igw", &igw.name, igw.id, String::new(), "drop".to_owned(), String::new(), Some(igw.origin))
+            }
+        }
+    }
+}
+
+fn security_group(snapshot: &Snapshot, eni: u16, direction: Direction, ruling: Ruling, seen: Option<Seen<'_>>) -> Line {
+    let groups = || snapshot.eni(eni).groups.iter().map(|group| snapshot.group(*group));
+    let all = |part: fn(&SecurityGroup) -> String| groups().map(part).collect::<Vec<_>>().join(",");
+    let everything = || (all(|group| group.name.clone()), all(|group| group.id.to_string()));
+    let ((name, id), decision, note, origin) = match ruling {
+        Ruling::Rule { group, rule } => {
+            let group = snapshot.group(group);
+            let rule = &group.rules(direction)[usize::from(rule)];
+            let note = match direction {
+                Direction::Egress => format!("{} → {}", rule.traffic, rule.peer),
+                Direction::Ingress => format!("{} from {}", rule.traffic, rule.peer),
+            };
+            ((group.name.clone(), group.id.to_string()), "allow", note, Some(rule.origin))
+        }
+        Ruling::Tracked(opened) => {
+            let note = match opened {
+                Direction::Egress => "tracked: the interface opened the connection",
+                Direction::Ingress => "tracked: the connection was let in",
+            };
+            (everything(), "allow", note.to_owned(), None)
+        }
+        Ruling::Related => (everything(), "allow", "an ICMP error about a tracked connection".to_owned(), None),
+        Ruling::Denied => {
+            let note = seen.map_or_else(String::new, |seen| tried_rules(snapshot, direction, seen));
+            (everything(), "deny", note, None)
+        }
+    };
+    line("sg", &name, id, direction.as_str().to_owned(), decision.to_owned(), note, origin)
+}
+
+/// What each tried rule wanted.
+fn tried_rules(snapshot: &Snapshot, direction: Direction, seen: Seen<'_>) -> String {
+    let tried = seen.misses.iter().filter_map(|miss| {
+        let rule = snapshot.group(miss.group?).rules(direction).get(usize::from(miss.rule))?;
+        Some(format!("{} {}: {}", rule.traffic, rule.peer, miss.mismatch.text()))
+    });
+    let tried: Vec<_> = tried.collect();
+    let side = match direction {
+        Direction::Egress => format!("to {}", seen.before.flow.dst),
+        Direction::Ingress => format!("from {}", seen.before.flow.src),
+    };
+    if tried.is_empty() { format!("{side}; no rules") } else { format!("{side}; {}", tried.join("; ")) }
+}
+
+fn target_name(snapshot: &Snapshot, target: Target) -> String {
+    match target {
+        Target::Local => "local".to_owned(),
+        Target::Eni(eni) => match snapshot.eni(eni).kind {
+            EniKind::Nat(nat) => snapshot.nat(nat).id.to_string(),
+            EniKind::Guest { .. } => snapshot.eni(eni).id.to_string(),
+        },
+        Target::InternetGateway(igw) => snapshot.igws[usize::from(igw)].id.to_string(),
+        Target::Blackhole => "blackhole".to_owned(),
+    }
+}
+
+fn route_line(snapshot: &Snapshot, table: u16, route: Option<u16>, seen: Option<Seen<'_>>) -> Line {
+    let table = snapshot.route_table(table);
+    let Some(index) = route else {
+        let subject = seen.map_or_else(String::new, |seen| seen.before.flow.dst.to_string());
+        return line("rtb", &table.name, table.id, subject, "no route".to_owned(), String::new(), None);
+    };
+    let route = &table.routes[usize::from(index)];
+    let wider = table
+        .routes
+        .iter()
+        .filter(|other| other.destination != route.destination && other.destination.contains(&route.destination));
+    let beaten = wider.max_by_key(|other| other.destination.prefix_len());
+    let note =
+        beaten.map_or_else(String::new, |b| format!("beats {} {}", b.destination, target_name(snapshot, b.target)));
+    let decision = format!("→ {}", target_name(snapshot, route.target));
+    line("rtb", &table.name, table.id, route.destination.to_string(), decision, note, Some(route.origin))
+}
+
+fn nat_line(snapshot: &Snapshot, nat: u16, act: NatAct, seen: Option<Seen<'_>>) -> Line {
+    let nat = snapshot.nat(nat);
+    let decision = match act {
+        NatAct::Source => "translate",
+        NatAct::Destination => "translate back",
+        NatAct::TimeExceeded => "answer",
+        NatAct::Dropped => "drop",
+    };
+    let words = |Seen { before, after, .. }: Seen<'_>| {
+        let ttl = format!("ttl {} → {}", before.ttl, after.ttl);
+        match act {
+            NatAct::Source => (format!("{} → {}", source(before), source(after)), ttl),
+            NatAct::Destination => (format!("{} → {}", source(&turned(before)), source(&turned(after))), ttl),
+            NatAct::TimeExceeded => {
+                let own = snapshot.eni(nat.eni).ip;
+                (format!("ttl {}", before.ttl), format!("icmp time exceeded from {own} to {}", before.flow.src))
+            }
+            NatAct::Dropped => (before.to_string(), String::new()),
+        }
+    };
+    let (subject, note) = seen.map(words).unwrap_or_default();
+    line("nat", &nat.name, nat.id, subject, decision.to_owned(), note, Some(nat.origin))
+}
+
+fn turned(packet: &Headers) -> Headers {
+    let kind = match packet.kind {
+        Kind::EchoRequest => Kind::EchoReply,
+        Kind::EchoReply => Kind::EchoRequest,
+        kind => kind,
+    };
+    Headers { flow: packet.flow.reversed(), kind, ..*packet }
+}
+
+/// Source address with port or ICMP id.
+fn source(packet: &Headers) -> String {
+    let Flow { src, src_port, .. } = packet.flow;
+    match packet.kind {
+        Kind::EchoRequest | Kind::EchoReply => format!("{src} id {src_port}"),
+        Kind::Tcp(_) | Kind::Udp => format!("{src}:{src_port}"),
+        _ => src.to_string(),
+    }
+}
+
+fn check_line(snapshot: &Snapshot, eni: u16, subject: &str, check: Check, address: Option<IpAddr>) -> Line {
+    let eni = snapshot.eni(eni);
+    let address = address.map_or_else(|| "the address".to_owned(), |address| address.to_string());
+    let (decision, note) = match check {
+        Check::Own => ("pass", format!("{address} is this ENI's")),
+        Check::Off => ("pass", format!("{address} isn't this ENI's, but the check is off")),
+        Check::Failed => ("drop", format!("this ENI has {}", eni.ip)),
+    };
+    line("eni", &eni.name, eni.id, subject.to_owned(), decision.to_owned(), note, None)
+}
+
+fn network_acl(snapshot: &Snapshot, subnet: u16, direction: Direction, entry: Option<u16>) -> Line {
+    let subnet = snapshot.subnet(subnet);
+    let acl = snapshot.acl(subnet.acl);
+    let entry = entry.map(|index| &acl.entries(direction)[usize::from(index)]);
+    let number = entry.map_or_else(|| "*".to_owned(), |entry| format!("#{}", entry.number));
+    let allowed = entry.is_some_and(|entry| entry.action == RuleAction::Allow);
+    let decision = if allowed { "allow" } else { "deny" };
+    let origin = entry.map(|entry| entry.origin);
+    let subject = format!("{} {number}", direction.as_str());
+    let words = line("acl", &acl.name, acl.id, subject, decision.to_owned(), String::new(), origin);
+    Line { subnet: Some(subnet.name.clone()), ..words }
+}
+
+fn line(
+    hop: &'static str,
+    name: &str,
+    id: impl ToString,
+    subject: String,
+    decision: String,
+    note: String,
+    origin: Option<Origin>,
+) -> Line {
+    let origin = origin.filter(|origin| *origin != Origin::default());
+    Line { hop, name: name.to_owned(), id: id.to_string(), subnet: None, subject, decision, note, origin }
+}

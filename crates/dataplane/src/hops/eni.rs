@@ -1,0 +1,87 @@
+//! Interfaces: who may send as whom (R-11, SDC-1), and for whom a packet is (SDC-2).
+
+use std::net::IpAddr;
+
+use minivpc_packet::Kind;
+
+use crate::drop::DropReason;
+use crate::explain::{Check, Recorder, Step};
+use crate::snapshot::{EniKind, Snapshot};
+use crate::walk::{At, Next, Verdict, Walk};
+
+pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
+    let eni = walk.snapshot.eni(index);
+    let packet = &walk.packet;
+    let own = packet.flow.src == eni.ip;
+    let reason = if packet.src_mac != eni.mac.0 {
+        Some(DropReason::SourceMac)
+    } else if !own && eni.source_dest_check {
+        Some(DropReason::SourceCheck)
+    } else if packet.dst_mac[0] & 1 != 0 || !unicast(packet.flow.dst) {
+        Some(DropReason::NotUnicast)
+    } else if packet.kind == Kind::Fragment {
+        Some(DropReason::Fragment)
+    } else {
+        None
+    };
+    let check = match (own, reason) {
+        (_, Some(DropReason::SourceCheck)) => Check::Failed,
+        (true, _) => Check::Own,
+        (false, _) => Check::Off,
+    };
+    walk.pass(Step::SourceCheck { eni: index, check });
+    match reason {
+        Some(reason) => Next::End(Verdict::Drop(reason)),
+        None => Next::Go(At::SentRules { eni: index }),
+    }
+}
+
+fn unicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_multicast() && !v4.is_broadcast() && v4.octets()[0] != 0,
+        IpAddr::V6(v6) => !v6.is_multicast(),
+    }
+}
+
+/// To the router, or to a neighbour by its MAC address without any router.
+pub fn forward<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
+    let subnet = walk.snapshot.eni(index).subnet;
+    let to = walk.packet.dst_mac;
+    if to == walk.snapshot.subnet(subnet).router_mac.0 {
+        return Next::Go(At::Router { subnet });
+    }
+    let neighbour = neighbour(walk.snapshot, subnet, to);
+    neighbour.map_or(Next::End(Verdict::Drop(DropReason::DestinationMac)), |eni| Next::Go(At::Arrived { eni }))
+}
+
+fn neighbour(snapshot: &Snapshot, subnet: u16, mac: [u8; 6]) -> Option<u16> {
+    let found = snapshot.enis.iter().position(|eni| eni.subnet == subnet && eni.mac.0 == mac);
+    found.map(|index| index as u16)
+}
+
+pub fn arrive<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
+    let eni = walk.snapshot.eni(index);
+    if let EniKind::Nat(nat) = eni.kind {
+        return walk.nat(nat);
+    }
+    let check = match (walk.packet.flow.dst == eni.ip, eni.source_dest_check) {
+        (true, _) => Check::Own,
+        (false, false) => Check::Off,
+        (false, true) => Check::Failed,
+    };
+    walk.pass(Step::DestinationCheck { eni: index, check });
+    match check {
+        Check::Failed => Next::End(Verdict::Drop(DropReason::DestinationCheck)),
+        Check::Own | Check::Off => Next::Go(At::ArrivedRules { eni: index }),
+    }
+}
+
+/// The packet goes into the guest, from the router or the neighbour that sent it.
+pub fn deliver<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
+    let eni = walk.snapshot.eni(index);
+    if walk.packet.dst_mac != eni.mac.0 {
+        walk.packet.src_mac = walk.snapshot.subnet(eni.subnet).router_mac.0;
+        walk.packet.dst_mac = eni.mac.0;
+    }
+    Next::End(Verdict::Deliver { eni: index })
+}

@@ -1,0 +1,130 @@
+//! NAT gateways: put their own private address in the source's place, and the client's back into replies.
+
+use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
+
+use crate::drop::DropReason;
+use crate::explain::{NatAct, Recorder, Step};
+use crate::snapshot::Eni;
+use crate::state::{Change, Lease, SessionKey, Sight};
+use crate::walk::{At, Next, Verdict, Walk};
+
+/// So many ports are tried for a new session before the gateway counts as full: at the documented 55,000 of 64,512
+/// taken (NAT-10), that fails once in 10⁹ times.
+const ATTEMPTS: u16 = 128;
+
+/// What becomes of a packet.
+enum Act {
+    Translate(NatAct, Headers, Option<Change>),
+    TimeExceeded,
+    Drop(DropReason),
+}
+
+pub fn translate<R: Recorder>(walk: &mut Walk<'_, R>, nat: u16) -> Next {
+    let eni = walk.snapshot.eni(walk.snapshot.nat(nat).eni);
+    let before = walk.packet;
+    let act = if before.flow.src == eni.ip {
+        // NAT-22, NAT-24.
+        Act::Drop(DropReason::RouteLoop)
+    } else if before.flow.dst == eni.ip {
+        inward(walk, eni)
+    } else {
+        outward(walk, eni)
+    };
+    let end = |walk: &mut Walk<'_, R>, act, verdict| {
+        walk.pass(Step::Nat { nat, act });
+        Next::End(verdict)
+    };
+    match act {
+        Act::Drop(reason) => end(walk, NatAct::Dropped, Verdict::Drop(reason)),
+        // RFC 1122 §3.2.2: no ICMP error about an ICMP error.
+        Act::TimeExceeded if matches!(before.kind, Kind::IcmpError { .. }) => {
+            end(walk, NatAct::Dropped, Verdict::Drop(DropReason::TtlExpired))
+        }
+        Act::TimeExceeded => {
+            end(walk, NatAct::TimeExceeded, Verdict::TimeExceeded { from: eni.ip, subnet: eni.subnet })
+        }
+        Act::Translate(act, after, change) => {
+            walk.packet = Headers { ttl: before.ttl - 1, ..after };
+            walk.meta.middlebox = true;
+            walk.step(Step::Nat { nat, act }, &before);
+            match change.map_or(Ok(()), |change| walk.change(change)) {
+                Ok(()) => Next::Go(At::Router { subnet: eni.subnet }),
+                Err(reason) => Next::End(Verdict::Drop(reason)),
+            }
+        }
+    }
+}
+
+/// From the client side: source becomes the gateway's (NAT-2).
+fn outward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
+    let packet = &walk.packet;
+    if packet.ttl <= 1 {
+        return Act::TimeExceeded;
+    }
+    if let Kind::IcmpError { kind, code, quoted } = packet.kind {
+        // NAT-14, from a client about something that it received.
+        let Some(port) = walk.view.session(&SessionKey { nat: eni.serial, flow: quoted.reversed() }) else {
+            return Act::Drop(DropReason::NatNoSession);
+        };
+        let quoted = Flow { dst: eni.ip, dst_port: port, ..quoted };
+        let flow = Flow { src: eni.ip, ..packet.flow };
+        return Act::Translate(
+            NatAct::Source,
+            Headers { flow, kind: Kind::IcmpError { kind, code, quoted }, ..*packet },
+            None,
+        );
+    }
+    let opens = match packet.kind {
+        Kind::Tcp(flags) => flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN,
+        Kind::Udp | Kind::EchoRequest => true,
+        Kind::EchoReply => false,
+        Kind::IcmpError { .. } | Kind::Icmp { .. } | Kind::Fragment | Kind::Other => {
+            return Act::Drop(DropReason::NatProtocol);
+        }
+    };
+    let key = SessionKey { nat: eni.serial, flow: packet.flow };
+    let (port, change) = match walk.view.session(&key) {
+        Some(port) => (port, Change::SeeSession(key, Sight::of(packet, walk.now, true))),
+        None if !opens => return Act::Drop(DropReason::NatNoSession),
+        None => match free_port(walk, &key) {
+            Some(port) => (port, Change::OpenSession(key, port)),
+            None => return Act::Drop(DropReason::NatPortAllocation),
+        },
+    };
+    let flow = Flow { src: eni.ip, src_port: port, ..packet.flow };
+    Act::Translate(NatAct::Source, Headers { flow, ..*packet }, Some(change))
+}
+
+fn free_port<R>(walk: &Walk<'_, R>, key: &SessionKey) -> Option<u16> {
+    let tries = (0..ATTEMPTS).map(|attempt| walk.key.port(key, attempt));
+    tries.into_iter().find(|port| walk.view.lease(&Lease::of(key, *port)).is_none())
+}
+
+/// Addressed to the gateway: a reply of one of its sessions, or nothing (NAT-21).
+fn inward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
+    let packet = &walk.packet;
+    // What the far side has sent, seen as what the gateway sent to it.
+    let sent = match packet.kind {
+        Kind::IcmpError { quoted, .. } => quoted,
+        _ => packet.flow.reversed(),
+    };
+    let Flow { src, dst, protocol, src_port, dst_port } = sent;
+    let lease = Lease { nat: eni.serial, protocol, port: src_port, peer: dst, peer_port: dst_port };
+    let key = Some(lease).filter(|_| src == eni.ip).and_then(|lease| walk.view.lease(&lease));
+    let Some(key) = key else { return Act::Drop(DropReason::NatNoSession) };
+    if packet.ttl <= 1 {
+        return Act::TimeExceeded;
+    }
+    let client = key.flow;
+    let (after, change) = match packet.kind {
+        Kind::IcmpError { kind, code, .. } => {
+            let flow = Flow { dst: client.src, ..packet.flow };
+            (Headers { flow, kind: Kind::IcmpError { kind, code, quoted: client }, ..*packet }, None)
+        }
+        _ => {
+            let sight = Sight::of(packet, walk.now, false);
+            (Headers { flow: client.reversed(), ..*packet }, Some(Change::SeeSession(key, sight)))
+        }
+    };
+    Act::Translate(NatAct::Destination, after, change)
+}

@@ -1,0 +1,42 @@
+//! The implicit router: the source subnet's route table decides; TTL stays (SEED-1).
+
+use crate::drop::DropReason;
+use crate::explain::{Recorder, Step};
+use crate::snapshot::{EniKind, Target};
+use crate::walk::{At, Next, To, Verdict, Walk};
+
+pub fn route<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
+    let subnet = walk.snapshot.subnet(index);
+    let table = walk.snapshot.route_table(subnet.route_table);
+    let destination = walk.packet.flow.dst;
+    let route = table.lookup(destination);
+    walk.pass(Step::Route { table: subnet.route_table, route });
+    let Some(route) = route else { return Next::End(Verdict::Drop(DropReason::NoRoute)) };
+    let eni = match table.routes[usize::from(route)].target {
+        Target::Blackhole => return Next::End(Verdict::Drop(DropReason::Blackhole)),
+        Target::InternetGateway(igw) => {
+            return Next::Go(At::Leave { subnet: index, to: To::InternetGateway(igw) });
+        }
+        Target::Local => match walk.snapshot.owner(subnet.vpc, destination) {
+            Some(eni) => eni,
+            None => return Next::End(Verdict::Drop(DropReason::NoSuchAddress)),
+        },
+        Target::Eni(eni) => {
+            walk.meta.middlebox |= walk.snapshot.owner(subnet.vpc, destination) != Some(eni);
+            eni
+        }
+    };
+    let arrives_at = walk.snapshot.eni(eni);
+    // NAT-24: what a gateway has sent must not come back to it.
+    if let EniKind::Nat(_) = arrives_at.kind
+        && walk.packet.flow.src == arrives_at.ip
+    {
+        return Next::Go(At::Arrived { eni });
+    }
+    // NACL-5: within one subnet no network ACL is asked.
+    if arrives_at.subnet == index {
+        Next::Go(At::Arrived { eni })
+    } else {
+        Next::Go(At::Leave { subnet: index, to: To::Eni(eni) })
+    }
+}

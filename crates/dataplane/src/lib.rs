@@ -1,0 +1,228 @@
+//! What happens to a packet?
+//!
+//! [`compile`] turns a model into a [`Snapshot`]. [`Engine::process`] takes one frame from a guest's port and emits
+//! what comes of it. There are three ways through it:
+//!
+//! ```text
+//!   frame ─ parse ─┬─ ARP ──────────────────────────────────→ answer
+//!                  └─ IPv4 ─ walk ─┬─ deliver ─ commit ─ edit → port
+//!                                  ├─ time exceeded ─ commit → answer, which walks on from where it was made
+//!                                  └─ drop → counted with its reason, silent on the wire
+//! ```
+//!
+//! The walk (`walk.rs`) is a pure function of snapshot, state, packet and time: it changes nothing and returns what it
+//! wants changed, a [`Txn`](state::Txn). That is committed **before** the frame is written, because a TAP write runs
+//! the receiver's stack, and another worker may read the answer before the write returns. Whoever loses a race walks
+//! again. [`Engine::trace`] is the same walk with a recorder that keeps everything, and a transaction thrown away.
+//!
+//! - `snapshot.rs`, `compile/`: the world as packets see it, immutable, one generation number.
+//! - `hops/`: one file per AWS component; `walk.rs`: their order.
+//! - `state/`: the truth about flows, shared by all workers, keyed by interface serials so that it outlives snapshots.
+//! - `explain.rs`: steps and their words; `drop.rs`: reasons; `drop_log.rs`: what was dropped.
+//!
+//! This crate does no I/O, reads no clock and draws no randomness: time and the NAT key are arguments. It never sees
+//! a file name.
+
+mod compile;
+mod drop;
+mod drop_log;
+mod explain;
+mod hops;
+mod snapshot;
+pub mod state;
+mod trace;
+mod walk;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use minivpc_packet::{Arp, Edit, Frame, Mac, Parsed, VnetHeader, parse, reply};
+
+pub use compile::{TooMany, compile};
+pub use drop::DropReason;
+pub use drop_log::{DropLog, Dropped, Subject};
+pub use explain::{Check, Component, Full, Line, Mismatch, Miss, NatAct, Quiet, Recorded, Recorder, Ruling, Step};
+pub use minivpc_packet::{Headers, Kind, tcp_flags};
+pub use snapshot::*;
+pub use trace::{Journey, Probe};
+pub use walk::Verdict;
+
+use state::{ConnectionKey, NatKey, NotCommitted, State, View};
+use walk::{At, Walk};
+
+/// A point in time: nanoseconds since the lab came up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Now(pub u64);
+
+impl Now {
+    /// So many seconds.
+    #[must_use]
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(seconds * 1_000_000_000)
+    }
+
+    /// Time that went by since `earlier`; none if that is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// TTL of packets that the network itself sends.
+const NETWORK_TTL: u8 = 255;
+/// Walks per packet before losing races ends in a drop.
+const WALKS: usize = 3;
+
+/// Forwards the packets of one lab. Shared by all workers.
+pub struct Engine {
+    state: State,
+    drops: DropLog,
+    key: NatKey,
+}
+
+impl Engine {
+    /// An engine without flows. The same key gives the same NAT ports.
+    #[must_use]
+    pub fn new(key: NatKey) -> Self {
+        Self { state: State::default(), drops: DropLog::default(), key }
+    }
+
+    /// Flow state.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What was dropped.
+    #[must_use]
+    pub fn drops(&self) -> &DropLog {
+        &self.drops
+    }
+
+    /// Takes the frame that the guest at `port` sent, and emits what comes of it: nothing, or one frame for a port.
+    /// The frame is edited in place.
+    pub fn process(
+        &self,
+        snapshot: &Snapshot,
+        now: Now,
+        port: u16,
+        vnet: &mut VnetHeader,
+        frame: &mut [u8],
+        emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
+    ) {
+        let eni = snapshot.eni(port);
+        let drop =
+            |reason, subject| self.drops.count(reason, Component::NetworkInterface(eni.id), subject, eni.id, now);
+        match parse(vnet, frame) {
+            Ok(Frame::Ipv4(packet)) => {
+                self.forward(snapshot, now, At::Sent { eni: port }, port, &packet, vnet, frame, emit);
+            }
+            Ok(Frame::Arp(request)) => match answer_arp(snapshot, port, &request) {
+                Ok(mac) => emit(port, &VnetHeader::PLAIN, &reply::arp(&request, mac)),
+                Err(reason) => drop(reason, Subject::Arp(request.target)),
+            },
+            Ok(Frame::Ipv6 { .. }) => drop(DropReason::Ipv6, Subject::Frame),
+            Ok(Frame::Other { ether_type, .. }) => drop(DropReason::NotIp, Subject::EtherType(ether_type)),
+            Err(check) => self.malformed(snapshot, now, port, check),
+        }
+    }
+
+    /// Counts a frame that `port` sent with a header that can't be read.
+    pub fn malformed(&self, snapshot: &Snapshot, now: Now, port: u16, check: minivpc_packet::Malformed) {
+        let sender = snapshot.eni(port).id;
+        let component = Component::NetworkInterface(sender);
+        self.drops.count(DropReason::Malformed(check), component, Subject::Frame, sender, now);
+    }
+
+    #[allow(clippy::too_many_arguments)] // A frame's parts and its surroundings; a struct for one caller would hide them.
+    fn forward(
+        &self,
+        snapshot: &Snapshot,
+        now: Now,
+        at: At,
+        port: u16,
+        packet: &Parsed,
+        vnet: &mut VnetHeader,
+        frame: &mut [u8],
+        emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
+    ) {
+        let (verdict, after, steps) = self.walk_and_commit(snapshot, now, at, packet.headers);
+        match verdict {
+            Verdict::Deliver { eni } => {
+                if let At::Sent { eni: sender } = at {
+                    let key = ConnectionKey::new(snapshot.eni(sender).serial, packet.headers.flow);
+                    self.state.remember_way(key, &steps.0);
+                }
+                Edit::between(&packet.headers, &after).apply(packet, vnet, frame);
+                emit(eni, vnet, frame);
+            }
+            Verdict::TimeExceeded { from, subnet } => {
+                let IpAddr::V4(from) = from else { return };
+                self.time_exceeded(snapshot, now, port, (packet, vnet, frame), &after, (from, subnet), emit);
+            }
+            Verdict::Drop(reason) => {
+                let last = steps.0.last().map(|step| step.component(snapshot));
+                let sender = snapshot.eni(port).id;
+                let component = last.unwrap_or(Component::NetworkInterface(sender));
+                self.drops.count(reason, component, Subject::Packet(after), sender, now);
+            }
+        }
+    }
+
+    fn walk_and_commit(&self, snapshot: &Snapshot, now: Now, at: At, packet: Headers) -> (Verdict, Headers, Quiet) {
+        for _ in 0..WALKS {
+            let mut steps = Quiet::default();
+            let view = View::new(&self.state, &[], now);
+            let mut walk = Walk::new(snapshot, view, &self.key, now, packet, &mut steps);
+            let verdict = walk.run(at);
+            let (after, txn) = (walk.packet, walk.txn);
+            match self.state.commit(&txn, now) {
+                Ok(()) => return (verdict, after, steps),
+                Err(NotCommitted::Lost) => {}
+                Err(NotCommitted::Full) => return (Verdict::Drop(DropReason::ConnectionsExhausted), after, steps),
+            }
+        }
+        (Verdict::Drop(DropReason::Contended), packet, Quiet::default())
+    }
+
+    /// NAT-15: the gateway tells the sender, from its own subnet on like any packet that it sends.
+    #[allow(clippy::too_many_arguments)] // As `forward`.
+    fn time_exceeded(
+        &self,
+        snapshot: &Snapshot,
+        now: Now,
+        port: u16,
+        (packet, vnet, frame): (&Parsed, &mut VnetHeader, &mut [u8]),
+        arrived: &Headers,
+        (from, subnet): (Ipv4Addr, u16),
+        emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
+    ) {
+        // The quote shows the packet as it came to the gateway.
+        Edit::between(&packet.headers, arrived).apply(packet, vnet, frame);
+        let Ok(Frame::Ipv4(packet)) = parse(vnet, frame) else { return };
+        let mut answer = reply::time_exceeded(&packet, frame, from, NETWORK_TTL);
+        let mut plain = VnetHeader::PLAIN;
+        if let Ok(Frame::Ipv4(parsed)) = parse(&plain, &answer) {
+            self.forward(snapshot, now, At::Router { subnet }, port, &parsed, &mut plain, &mut answer, emit);
+        }
+    }
+}
+
+/// The network answers ARP itself, for what it knows (R-6, R-8). Questions never reach a neighbour.
+fn answer_arp(snapshot: &Snapshot, port: u16, request: &Arp) -> Result<Mac, DropReason> {
+    let asker = snapshot.eni(port);
+    if request.src_mac != asker.mac.0 || request.sender_mac != asker.mac.0 {
+        return Err(DropReason::SourceMac);
+    }
+    if !request.request || request.sender == request.target {
+        return Err(DropReason::ArpAnnouncement);
+    }
+    let subnet = snapshot.subnet(asker.subnet);
+    if request.target == subnet.router {
+        return Ok(subnet.router_mac.0);
+    }
+    let holder = snapshot.owner(subnet.vpc, request.target.into()).map(|index| (index, snapshot.eni(index)));
+    match holder {
+        Some((index, holder)) if holder.subnet == asker.subnet && index != port => Ok(holder.mac.0),
+        _ => Err(DropReason::ArpUnanswered),
+    }
+}

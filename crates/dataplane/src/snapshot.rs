@@ -1,0 +1,312 @@
+//! Everything that a packet needs, immutable and densely numbered.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use minivpc_model::{
+    InternetGatewayId, MacAddress, NatGatewayId, NetworkAclId, NetworkInterfaceId, Origin, Peer, RouteTableId,
+    RuleAction, SecurityGroupId, Serial, SubnetId, Traffic,
+};
+use prefix_trie::PrefixMap;
+
+/// A world as packets see it. Made by [`compile`](crate::compile).
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Which world it shows; each publish counts one up.
+    pub generation: u64,
+    /// Interfaces. An instance's interface is also the **port** of that number.
+    pub enis: Vec<Eni>,
+    /// Subnets.
+    pub subnets: Vec<Subnet>,
+    /// Route tables.
+    pub route_tables: Vec<RouteTable>,
+    /// Security groups.
+    pub groups: Vec<SecurityGroup>,
+    /// Network ACLs.
+    pub acls: Vec<NetworkAcl>,
+    /// NAT gateways.
+    pub nats: Vec<NatGateway>,
+    /// Internet gateways.
+    pub igws: Vec<InternetGateway>,
+    /// Interface of an address, by VPC and address.
+    pub(crate) owners: HashMap<(u16, IpAddr), u16, foldhash::fast::FixedState>,
+}
+
+/// An interface.
+#[derive(Debug)]
+pub struct Eni {
+    /// Its id.
+    pub id: NetworkInterfaceId,
+    /// Its number in flow state.
+    pub serial: Serial,
+    /// What people call it: `source/eth0`, `osaka-NAT`.
+    pub name: String,
+    /// Its subnet, index.
+    pub subnet: u16,
+    /// Its MAC address.
+    pub mac: MacAddress,
+    /// Its private address.
+    pub ip: IpAddr,
+    /// SDC-0.
+    pub source_dest_check: bool,
+    /// Its groups, indices.
+    pub groups: Vec<u16>,
+    /// What stands behind it.
+    pub kind: EniKind,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// What stands behind an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EniKind {
+    /// A guest, whose packets start with this TTL.
+    Guest {
+        /// `net.ipv4.ip_default_ttl`.
+        default_ttl: u8,
+    },
+    /// A NAT gateway, index.
+    Nat(u16),
+}
+
+/// A subnet.
+#[derive(Debug)]
+pub struct Subnet {
+    /// Its id.
+    pub id: SubnetId,
+    /// Its name.
+    pub name: String,
+    /// Its VPC, a number.
+    pub vpc: u16,
+    /// Its block.
+    pub cidr: Ipv4Net,
+    /// The router's address.
+    pub router: Ipv4Addr,
+    /// The router's MAC address in this subnet.
+    pub router_mac: MacAddress,
+    /// Its route table, index.
+    pub route_table: u16,
+    /// Its network ACL, index.
+    pub acl: u16,
+}
+
+/// A route table.
+#[derive(Debug)]
+pub struct RouteTable {
+    /// Its id.
+    pub id: RouteTableId,
+    /// Its name.
+    pub name: String,
+    /// All routes.
+    pub routes: Vec<Route>,
+    /// Route indices by destination.
+    pub(crate) v4: PrefixMap<Ipv4Net, u16>,
+}
+
+/// A route.
+#[derive(Debug)]
+pub struct Route {
+    /// What it matches.
+    pub destination: IpNet,
+    /// Where it leads.
+    pub target: Target,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// To whoever has the destination address in this VPC.
+    Local,
+    /// To this interface: an appliance's or a NAT gateway's.
+    Eni(u16),
+    /// To this internet gateway.
+    InternetGateway(u16),
+    /// To nowhere.
+    Blackhole,
+}
+
+/// A security group.
+#[derive(Debug)]
+pub struct SecurityGroup {
+    /// Its id.
+    pub id: SecurityGroupId,
+    /// Its name.
+    pub name: String,
+    /// What may come in.
+    pub ingress: Vec<SecurityGroupRule>,
+    /// What may go out.
+    pub egress: Vec<SecurityGroupRule>,
+    /// Private addresses of the interfaces that carry it, sorted (SG-5).
+    pub members: Vec<IpAddr>,
+}
+
+/// A rule of a security group.
+#[derive(Debug)]
+pub struct SecurityGroupRule {
+    /// Which packets.
+    pub traffic: Traffic,
+    /// Whose packets.
+    pub peer: Peer,
+    /// The group of `peer`, index.
+    pub(crate) peer_group: Option<u16>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A network ACL.
+#[derive(Debug)]
+pub struct NetworkAcl {
+    /// Its id.
+    pub id: NetworkAclId,
+    /// Its name.
+    pub name: String,
+    /// For what enters the subnet, by rule number.
+    pub ingress: Vec<NetworkAclEntry>,
+    /// For what leaves the subnet, by rule number.
+    pub egress: Vec<NetworkAclEntry>,
+}
+
+/// An entry of a network ACL.
+#[derive(Debug)]
+pub struct NetworkAclEntry {
+    /// Its number.
+    pub number: u16,
+    /// What happens to matching packets.
+    pub action: RuleAction,
+    /// Which packets.
+    pub traffic: Traffic,
+    /// Source of ingress, destination of egress.
+    pub cidr: IpNet,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A NAT gateway.
+#[derive(Debug)]
+pub struct NatGateway {
+    /// Its id.
+    pub id: NatGatewayId,
+    /// Its name.
+    pub name: String,
+    /// Its interface, index.
+    pub eni: u16,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// An internet gateway.
+#[derive(Debug)]
+pub struct InternetGateway {
+    /// Its id.
+    pub id: InternetGatewayId,
+    /// Its name.
+    pub name: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Which way a packet crosses a security group or a network ACL, seen from the interface or subnet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Out of it.
+    Egress,
+    /// Into it.
+    Ingress,
+}
+
+impl Direction {
+    /// As AWS writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Egress => "egress",
+            Self::Ingress => "ingress",
+        }
+    }
+}
+
+impl Snapshot {
+    /// The interface, by index; indices come from this snapshot only.
+    #[must_use]
+    pub fn eni(&self, index: u16) -> &Eni {
+        &self.enis[usize::from(index)]
+    }
+
+    /// The subnet, by index.
+    #[must_use]
+    pub fn subnet(&self, index: u16) -> &Subnet {
+        &self.subnets[usize::from(index)]
+    }
+
+    /// The route table, by index.
+    #[must_use]
+    pub fn route_table(&self, index: u16) -> &RouteTable {
+        &self.route_tables[usize::from(index)]
+    }
+
+    /// The security group, by index.
+    #[must_use]
+    pub fn group(&self, index: u16) -> &SecurityGroup {
+        &self.groups[usize::from(index)]
+    }
+
+    /// The network ACL, by index.
+    #[must_use]
+    pub fn acl(&self, index: u16) -> &NetworkAcl {
+        &self.acls[usize::from(index)]
+    }
+
+    /// The NAT gateway, by index.
+    #[must_use]
+    pub fn nat(&self, index: u16) -> &NatGateway {
+        &self.nats[usize::from(index)]
+    }
+
+    /// The interface with this address in the VPC.
+    #[must_use]
+    pub fn owner(&self, vpc: u16, address: IpAddr) -> Option<u16> {
+        self.owners.get(&(vpc, address)).copied()
+    }
+
+    /// The interface with this id.
+    #[must_use]
+    pub fn eni_of(&self, id: NetworkInterfaceId) -> Option<u16> {
+        self.enis.iter().position(|eni| eni.id == id).map(|index| index as u16)
+    }
+}
+
+impl RouteTable {
+    /// Longest prefix match: the route's index.
+    #[must_use]
+    pub fn lookup(&self, destination: IpAddr) -> Option<u16> {
+        match destination {
+            IpAddr::V4(v4) => self.v4.get_lpm(&Ipv4Net::from(v4)).map(|(_, route)| *route),
+            IpAddr::V6(_) => None,
+        }
+    }
+}
+
+impl SecurityGroup {
+    /// The rules of one direction.
+    #[must_use]
+    pub fn rules(&self, direction: Direction) -> &[SecurityGroupRule] {
+        match direction {
+            Direction::Egress => &self.egress,
+            Direction::Ingress => &self.ingress,
+        }
+    }
+}
+
+impl NetworkAcl {
+    /// The entries of one direction, without the `*`.
+    #[must_use]
+    pub fn entries(&self, direction: Direction) -> &[NetworkAclEntry] {
+        match direction {
+            Direction::Egress => &self.egress,
+            Direction::Ingress => &self.ingress,
+        }
+    }
+}

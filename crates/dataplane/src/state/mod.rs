@@ -1,0 +1,285 @@
+//! The truth about flows: connections at interfaces (security groups) and NAT sessions with their leases.
+//!
+//! Shared by all workers in sharded maps. A walk reads it through a [`View`]; what a walk wants to change is a
+//! [`Txn`], committed before the packet leaves. No guard of one map is held while another is touched.
+
+mod connection;
+mod nat;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use arrayvec::ArrayVec;
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use foldhash::fast::RandomState;
+
+pub use connection::{Connection, ConnectionKey, Phase, Sight};
+pub use nat::{Lease, NatKey, PORTS, Session, SessionKey};
+
+use crate::Now;
+use crate::explain::Step;
+use crate::snapshot::Direction;
+
+/// Most connections, and most NAT sessions, of a lab.
+const CAPACITY: u64 = 1 << 20;
+/// So many that growing one of them is short.
+const SHARDS: usize = 256;
+
+/// All flow state of a lab.
+pub struct State {
+    connections: DashMap<ConnectionKey, Connection, RandomState>,
+    sessions: DashMap<SessionKey, Session, RandomState>,
+    leases: DashMap<Lease, SessionKey, RandomState>,
+    /// Counted beside the maps, whose own count visits every shard.
+    connection_count: AtomicU64,
+    session_count: AtomicU64,
+    /// Ways through the VPC that flows have in common.
+    ways: DashMap<Arc<[Step]>, (), RandomState>,
+}
+
+/// A change of state that a walk asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A NAT session opens with this port, and takes the lease of it.
+    OpenSession(SessionKey, u16),
+    /// A packet of a NAT session passed.
+    SeeSession(SessionKey, Sight),
+    /// A connection opens.
+    OpenConnection(ConnectionKey, Direction),
+    /// A packet of a connection passed.
+    SeeConnection(ConnectionKey, Sight),
+}
+
+/// What a walk wants to change, in the order in which it is done: leases may be lost to another worker, so sessions
+/// come first.
+pub type Txn = ArrayVec<Change, 8>;
+
+/// Why a transaction was not done. Nothing of it remains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotCommitted {
+    /// Another worker took the lease or opened the session: walk again.
+    Lost,
+    /// A table is full (SG-20, NAT-12).
+    Full,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            connections: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), SHARDS),
+            sessions: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), SHARDS),
+            leases: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), SHARDS),
+            connection_count: AtomicU64::new(0),
+            session_count: AtomicU64::new(0),
+            ways: DashMap::with_hasher(RandomState::default()),
+        }
+    }
+}
+
+impl State {
+    /// Does all of `txn` or nothing.
+    ///
+    /// # Errors
+    /// When another worker was faster, or a table is full.
+    pub fn commit(&self, txn: &Txn, now: Now) -> Result<(), NotCommitted> {
+        let opens = |wanted: fn(&Change) -> bool| txn.iter().filter(|change| wanted(change)).count() as u64;
+        let sessions = opens(|change| matches!(change, Change::OpenSession(..)));
+        let connections = opens(|change| matches!(change, Change::OpenConnection(..)));
+        if sessions + self.session_count.load(Relaxed) > CAPACITY
+            || connections + self.connection_count.load(Relaxed) > CAPACITY
+        {
+            return Err(NotCommitted::Full);
+        }
+        for (done, change) in txn.iter().enumerate() {
+            let Change::OpenSession(key, port) = change else { continue };
+            if !self.open_session(*key, *port, now) {
+                txn[..done].iter().for_each(|change| self.undo(change));
+                return Err(NotCommitted::Lost);
+            }
+        }
+        for change in txn {
+            match change {
+                Change::OpenSession(..) => {}
+                Change::SeeSession(key, sight) => {
+                    if let Some(mut session) = self.sessions.get_mut(key) {
+                        session.see(*sight);
+                    }
+                }
+                Change::OpenConnection(key, direction) => self.open_connection(*key, *direction, now),
+                Change::SeeConnection(key, sight) => {
+                    if let Some(mut connection) = self.connections.get_mut(key) {
+                        connection.see(*sight);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn open_session(&self, key: SessionKey, port: u16, now: Now) -> bool {
+        let (session, lease) = (Session::open(port, now), Lease::of(&key, port));
+        // An expired session that wasn't swept yet still holds its lease.
+        let holder = self.leases.get(&lease).map(|holder| *holder);
+        if let Some(holder) = holder
+            && self.sessions.get(&holder).is_some_and(|s| s.lives(now) && s.port == port)
+        {
+            return false;
+        }
+        match self.leases.entry(lease) {
+            Entry::Occupied(mut taken) if Some(*taken.get()) == holder => {
+                taken.insert(key);
+            }
+            Entry::Occupied(_) => return false,
+            Entry::Vacant(free) => {
+                free.insert(key);
+            }
+        }
+        let opened = match self.sessions.entry(key) {
+            Entry::Occupied(other) if other.get().lives(now) => false,
+            Entry::Occupied(mut dead) => {
+                let old = dead.insert(session).port;
+                if old != port {
+                    drop(dead);
+                    self.leases.remove_if(&Lease::of(&key, old), |_, holder| *holder == key);
+                }
+                true
+            }
+            Entry::Vacant(free) => {
+                free.insert(session);
+                self.session_count.fetch_add(1, Relaxed);
+                true
+            }
+        };
+        if !opened {
+            self.leases.remove_if(&lease, |_, holder| *holder == key);
+        }
+        opened
+    }
+
+    fn undo(&self, change: &Change) {
+        if let Change::OpenSession(key, port) = change {
+            if self.sessions.remove(key).is_some() {
+                self.session_count.fetch_sub(1, Relaxed);
+            }
+            self.leases.remove_if(&Lease::of(key, *port), |_, holder| holder == key);
+        }
+    }
+
+    /// A connection that another worker opened meanwhile is the same connection.
+    fn open_connection(&self, key: ConnectionKey, direction: Direction, now: Now) {
+        let connection = Connection::open(direction, now);
+        match self.connections.entry(key) {
+            Entry::Occupied(mut other) if !other.get().lives(&key, now) => {
+                other.insert(connection);
+            }
+            Entry::Occupied(_) => {}
+            Entry::Vacant(free) => {
+                free.insert(connection);
+                self.connection_count.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// Keeps which way `steps` the packets took that `eni` sends on the connection; equal ways are kept once.
+    pub(crate) fn remember_way(&self, key: ConnectionKey, steps: &[Step]) {
+        let known = |c: &Connection| c.way.as_deref() == Some(steps);
+        if self.connections.get(&key).is_none_or(|connection| known(&connection)) {
+            return;
+        }
+        let way = match self.ways.get(steps) {
+            Some(way) => Arc::clone(way.key()),
+            None => {
+                let way: Arc<[Step]> = steps.into();
+                self.ways.insert(Arc::clone(&way), ());
+                way
+            }
+        };
+        if let Some(mut connection) = self.connections.get_mut(&key) {
+            connection.way = Some(way);
+        }
+    }
+
+    /// All live connections.
+    pub fn connections(&self, now: Now) -> Vec<(ConnectionKey, Connection)> {
+        let all = self.connections.iter().filter(|entry| entry.lives(entry.key(), now));
+        all.map(|entry| (*entry.key(), entry.value().clone())).collect()
+    }
+
+    /// All live NAT sessions.
+    pub fn sessions(&self, now: Now) -> Vec<(SessionKey, Session)> {
+        let all = self.sessions.iter().filter(|entry| entry.lives(now));
+        all.map(|entry| (*entry.key(), *entry.value())).collect()
+    }
+
+    /// Forgets what has ended. Locks one shard at a time; call it about once a second, off the packet path.
+    pub fn sweep(&self, now: Now) {
+        self.connections.retain(|key, connection| {
+            let lives = connection.lives(key, now);
+            if !lives {
+                self.connection_count.fetch_sub(1, Relaxed);
+            }
+            lives
+        });
+        let mut ended = Vec::new();
+        self.sessions.retain(|key, session| {
+            let lives = session.lives(now);
+            if !lives {
+                self.session_count.fetch_sub(1, Relaxed);
+                ended.push((Lease::of(key, session.port), *key));
+            }
+            lives
+        });
+        for (lease, key) in ended {
+            self.leases.remove_if(&lease, |_, holder| *holder == key);
+        }
+        self.ways.retain(|way, ()| Arc::strong_count(way) > 1);
+    }
+}
+
+/// The truth as one walk sees it, with changes on top that aren't committed: a trace's reply sees what its request
+/// would have opened.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    state: &'a State,
+    pending: &'a [Change],
+    now: Now,
+}
+
+impl<'a> View<'a> {
+    /// The truth at `now`, with `pending` on top.
+    #[must_use]
+    pub fn new(state: &'a State, pending: &'a [Change], now: Now) -> Self {
+        Self { state, pending, now }
+    }
+
+    /// Who opened the connection, if it lives.
+    pub(crate) fn connection(&self, key: &ConnectionKey) -> Option<Direction> {
+        let pending = self.pending.iter().find_map(|change| match change {
+            Change::OpenConnection(other, direction) if other == key => Some(*direction),
+            _ => None,
+        });
+        let live = || self.state.connections.get(key).filter(|c| c.lives(key, self.now)).map(|c| c.direction);
+        pending.or_else(live)
+    }
+
+    /// The port of the session, if it lives.
+    pub(crate) fn session(&self, key: &SessionKey) -> Option<u16> {
+        let pending = self.pending.iter().find_map(|change| match change {
+            Change::OpenSession(other, port) if other == key => Some(*port),
+            _ => None,
+        });
+        pending.or_else(|| self.state.sessions.get(key).filter(|s| s.lives(self.now)).map(|s| s.port))
+    }
+
+    /// The session that holds the lease.
+    pub(crate) fn lease(&self, lease: &Lease) -> Option<SessionKey> {
+        let pending = self.pending.iter().find_map(|change| match change {
+            Change::OpenSession(key, port) if Lease::of(key, *port) == *lease => Some(*key),
+            _ => None,
+        });
+        // The guard must be gone before the other map is read.
+        let holder = || self.state.leases.get(lease).map(|holder| *holder);
+        pending.or_else(|| holder().filter(|key| self.session(key) == Some(lease.port)))
+    }
+}

@@ -1,0 +1,99 @@
+//! NAT sessions and the leases that they hold.
+
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use minivpc_model::Serial;
+use minivpc_packet::{Flow, tcp_flags};
+use siphasher::sip::SipHasher13;
+
+use super::Sight;
+use crate::Now;
+
+/// Ports, and ICMP ids, that a NAT gateway uses (NAT-9, NAT-13).
+pub const PORTS: RangeInclusive<u16> = 1024..=u16::MAX;
+
+/// Idle time of every session (NAT-18, NAT-19).
+const IDLE: Now = Now::seconds(350);
+
+/// A session by its inside: a client's flow at one gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionKey {
+    /// The gateway's interface.
+    pub nat: Serial,
+    /// What the client sends.
+    pub flow: Flow,
+}
+
+/// A session by its outside (NAT-11): one port serves many destinations, but each only once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The gateway's interface.
+    pub nat: Serial,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// The gateway's port or ICMP id.
+    pub port: u16,
+    /// The destination.
+    pub peer: IpAddr,
+    /// The destination's port; 0 for ICMP.
+    pub peer_port: u16,
+}
+
+impl Lease {
+    /// The lease of a session with this port.
+    #[must_use]
+    pub fn of(session: &SessionKey, port: u16) -> Self {
+        let Flow { dst, dst_port, protocol, .. } = session.flow;
+        Self { nat: session.nat, protocol, port, peer: dst, peer_port: dst_port }
+    }
+}
+
+/// A NAT session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    /// The leased port or ICMP id.
+    pub port: u16,
+    /// When it was opened.
+    pub opened: Now,
+    /// When its last packet passed.
+    pub last_seen: Now,
+    /// TCP: a RST was seen.
+    pub closed: bool,
+}
+
+impl Session {
+    /// A session whose first packet passes now.
+    #[must_use]
+    pub fn open(port: u16, now: Now) -> Self {
+        Self { port, opened: now, last_seen: now, closed: false }
+    }
+
+    pub(super) fn see(&mut self, sight: Sight) {
+        self.last_seen = self.last_seen.max(sight.now);
+        self.closed |= sight.tcp_flags & tcp_flags::RST != 0;
+    }
+
+    /// Not closed and not idle for too long.
+    #[must_use]
+    pub fn lives(&self, now: Now) -> bool {
+        !self.closed && now.since(self.last_seen) <= IDLE
+    }
+}
+
+/// The secret that makes ports unpredictable from outside; who knows it can predict them all, so a recording replays.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct NatKey(pub [u8; 16]);
+
+impl NatKey {
+    /// The port to try for a session: a keyed hash of the flow and the number of the try, not a random stream, so it
+    /// doesn't depend on worker, cache or order.
+    #[must_use]
+    pub fn port(&self, key: &SessionKey, attempt: u16) -> u16 {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        (key, attempt).hash(&mut hasher);
+        let width = u64::from(PORTS.end() - PORTS.start()) + 1;
+        PORTS.start() + (hasher.finish() % width) as u16
+    }
+}

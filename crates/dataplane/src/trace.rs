@@ -1,0 +1,136 @@
+//! The journey of a packet that isn't sent: the same walk, everything recorded, nothing changed.
+
+use std::net::IpAddr;
+
+use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
+
+use crate::drop::DropReason;
+use crate::explain::{Full, Line, Recorded, Step};
+use crate::snapshot::{EniKind, Snapshot};
+use crate::state::{Change, Txn, View};
+use crate::walk::{At, Verdict, Walk};
+use crate::{Engine, Now};
+
+/// A packet to ask about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// The interface whose guest sends it, index.
+    pub from: u16,
+    /// Where to.
+    pub to: IpAddr,
+    /// What kind: an echo request, UDP or TCP.
+    pub kind: Kind,
+    /// Source port, or ICMP id.
+    pub source_port: u16,
+    /// Destination port; 0 for ICMP.
+    pub port: u16,
+    /// TTL; the guest's default one if none is given.
+    pub ttl: Option<u8>,
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone)]
+pub struct Journey {
+    /// The packet as it was sent.
+    pub sent: Headers,
+    /// The packet as it arrived, or as it was when it was dropped.
+    pub last: Headers,
+    /// The end.
+    pub verdict: Verdict,
+    /// The hops.
+    pub steps: Vec<Recorded>,
+    changes: Txn,
+}
+
+impl Engine {
+    /// What would become of a packet now, and of the answer to it.
+    #[must_use]
+    pub fn trace(&self, snapshot: &Snapshot, now: Now, probe: &Probe) -> (Journey, Option<Journey>) {
+        let eni = snapshot.eni(probe.from);
+        let (src, dst) = (eni.ip, probe.to);
+        let protocol = match probe.kind {
+            Kind::Tcp(_) => 6,
+            Kind::Udp => 17,
+            _ => 1,
+        };
+        let flow = Flow { src, dst, protocol, src_port: probe.source_port, dst_port: probe.port };
+        let there = self.journey(snapshot, now, probe.from, flow, probe.kind, probe.ttl, &[]);
+        let back = match (there.verdict, answer(probe.kind)) {
+            (Verdict::Deliver { eni }, Some(kind)) => {
+                Some(self.journey(snapshot, now, eni, there.last.flow.reversed(), kind, None, &there.changes))
+            }
+            _ => None,
+        };
+        (there, back)
+    }
+
+    #[allow(clippy::too_many_arguments)] // The packet's fields; both directions name them.
+    fn journey(
+        &self,
+        snapshot: &Snapshot,
+        now: Now,
+        from: u16,
+        flow: Flow,
+        kind: Kind,
+        ttl: Option<u8>,
+        pending: &[Change],
+    ) -> Journey {
+        let eni = snapshot.eni(from);
+        let default_ttl = match eni.kind {
+            EniKind::Guest { default_ttl } => default_ttl,
+            EniKind::Nat(_) => u8::MAX,
+        };
+        let src_mac = eni.mac.0;
+        let dst_mac = next_hop_mac(snapshot, eni.subnet, flow.dst);
+        let sent = Headers { src_mac, dst_mac, ttl: ttl.unwrap_or(default_ttl), flow, kind };
+        let mut recorder = Full::default();
+        let view = View::new(&self.state, pending, now);
+        let mut walk = Walk::new(snapshot, view, &self.key, now, sent, &mut recorder);
+        let verdict = walk.run(At::Sent { eni: from });
+        let (last, changes) = (walk.packet, walk.txn.clone());
+        Journey { sent, last, verdict, steps: recorder.steps, changes }
+    }
+}
+
+/// The answer of a host that listens.
+fn answer(kind: Kind) -> Option<Kind> {
+    match kind {
+        Kind::EchoRequest => Some(Kind::EchoReply),
+        Kind::Udp => Some(Kind::Udp),
+        Kind::Tcp(tcp_flags::SYN) => Some(Kind::Tcp(tcp_flags::SYN | tcp_flags::ACK)),
+        Kind::Tcp(_) => Some(Kind::Tcp(tcp_flags::ACK)),
+        _ => None,
+    }
+}
+
+/// A guest asks by ARP for what is on its subnet, and sends all else to the router.
+fn next_hop_mac(snapshot: &Snapshot, subnet: u16, destination: IpAddr) -> [u8; 6] {
+    let home = snapshot.subnet(subnet);
+    let neighbour = snapshot.owner(home.vpc, destination).map(|index| snapshot.eni(index));
+    neighbour.filter(|eni| eni.subnet == subnet).map_or(home.router_mac.0, |eni| eni.mac.0)
+}
+
+impl Journey {
+    /// The steps alone, as flows keep them.
+    #[must_use]
+    pub fn way(&self) -> Vec<Step> {
+        self.steps.iter().map(|recorded| recorded.step).collect()
+    }
+
+    /// Why it was dropped, if it was.
+    #[must_use]
+    pub fn reason(&self) -> Option<DropReason> {
+        match self.verdict {
+            Verdict::Drop(reason) => Some(reason),
+            Verdict::Deliver { .. } | Verdict::TimeExceeded { .. } => None,
+        }
+    }
+
+    /// The steps in words.
+    #[must_use]
+    pub fn lines(&self, snapshot: &Snapshot) -> Vec<Line> {
+        let last = self.steps.len().saturating_sub(1);
+        let reason = |at: usize| self.reason().filter(|_| at == last);
+        self.steps.iter().enumerate().map(|(at, step)| step.line(snapshot, reason(at))).collect()
+    }
+}

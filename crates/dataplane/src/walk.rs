@@ -1,0 +1,144 @@
+//! The order of hops, on one screen.
+
+use std::net::IpAddr;
+
+use minivpc_packet::Headers;
+
+use crate::Now;
+use crate::drop::DropReason;
+use crate::explain::{MOST_STEPS, Recorder, Step};
+use crate::hops::{eni, internet_gateway, nat_gateway, network_acl, router, security_group};
+use crate::snapshot::{Direction, Snapshot};
+use crate::state::{Change, NatKey, Txn, View};
+
+/// Where a packet is. The next hop is decided by the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// Left the guest.
+    Sent { eni: u16 },
+    /// Passed the source check; to be sent to this MAC address.
+    SentRules { eni: u16 },
+    /// At the router of a subnet.
+    Router { subnet: u16 },
+    /// Routed; leaves the subnet for `to`.
+    Leave { subnet: u16, to: To },
+    /// Enters the subnet of an interface.
+    Enter { eni: u16 },
+    /// At an interface.
+    Arrived { eni: u16 },
+    /// Passed the destination check.
+    ArrivedRules { eni: u16 },
+    /// At an internet gateway.
+    InternetGateway { igw: u16 },
+}
+
+/// What a route leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    Eni(u16),
+    InternetGateway(u16),
+}
+
+/// What earlier hops tell later ones.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Meta {
+    /// Went through a NAT gateway or by a route to an interface: references to groups no longer match (SG-7).
+    pub middlebox: bool,
+}
+
+/// What a hop wants.
+pub enum Next {
+    Go(At),
+    End(Verdict),
+}
+
+/// How a walk ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Handed to the guest at this port.
+    Deliver {
+        /// The interface, index.
+        eni: u16,
+    },
+    /// The packet ends here; its sender is told that its TTL ran out.
+    TimeExceeded {
+        /// Who tells: an address of this subnet's interface.
+        from: IpAddr,
+        /// Where the answer starts.
+        subnet: u16,
+    },
+    /// Dropped by the hop of the last step.
+    Drop(DropReason),
+}
+
+/// What a walk read and wants.
+pub struct Walk<'a, R> {
+    pub snapshot: &'a Snapshot,
+    pub view: View<'a>,
+    pub key: &'a NatKey,
+    pub now: Now,
+    pub recorder: &'a mut R,
+    pub packet: Headers,
+    pub meta: Meta,
+    pub txn: Txn,
+    steps: usize,
+}
+
+impl<'a, R: Recorder> Walk<'a, R> {
+    pub fn new(
+        snapshot: &'a Snapshot,
+        view: View<'a>,
+        key: &'a NatKey,
+        now: Now,
+        packet: Headers,
+        recorder: &'a mut R,
+    ) -> Self {
+        Self { snapshot, view, key, now, recorder, packet, meta: Meta::default(), txn: Txn::new(), steps: 0 }
+    }
+
+    /// Walks from `at` to an end. Reads only what it was given; a drop asks for no change of state.
+    pub fn run(&mut self, mut at: At) -> Verdict {
+        let verdict = loop {
+            let next = match at {
+                At::Sent { eni } => eni::source_check(self, eni),
+                At::SentRules { eni } => security_group::check(self, eni, Direction::Egress),
+                At::Router { subnet } => router::route(self, subnet),
+                At::Leave { subnet, to } => network_acl::leave(self, subnet, to),
+                At::Enter { eni } => network_acl::enter(self, eni),
+                At::Arrived { eni } => eni::arrive(self, eni),
+                At::ArrivedRules { eni } => security_group::check(self, eni, Direction::Ingress),
+                At::InternetGateway { igw } => internet_gateway::forward(self, igw),
+            };
+            match next {
+                Next::End(verdict) => break verdict,
+                Next::Go(_) if self.steps == MOST_STEPS => break Verdict::Drop(DropReason::RouteLoop),
+                Next::Go(next) => at = next,
+            }
+        };
+        if matches!(verdict, Verdict::Drop(_)) {
+            self.txn.clear();
+        }
+        verdict
+    }
+
+    /// An interface that isn't a guest's.
+    pub fn nat(&mut self, nat: u16) -> Next {
+        nat_gateway::translate(self, nat)
+    }
+
+    pub fn step(&mut self, step: Step, before: &Headers) {
+        self.steps += 1;
+        self.recorder.step(step, before, &self.packet);
+    }
+
+    /// A hop that leaves the packet as it is.
+    pub fn pass(&mut self, step: Step) {
+        let packet = self.packet;
+        self.step(step, &packet);
+    }
+
+    /// A path meets few stateful hops; one that meets more than a transaction holds is dropped, not half tracked.
+    pub fn change(&mut self, change: Change) -> Result<(), DropReason> {
+        self.txn.try_push(change).map_err(|_| DropReason::RouteLoop)
+    }
+}

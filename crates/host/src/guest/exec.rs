@@ -1,0 +1,131 @@
+//! Running a command inside a guest, from a single-threaded process that becomes part of it.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+
+use rustix::fs::CWD;
+use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, move_mount, open_tree};
+use rustix::thread::UnshareFlags;
+
+use super::file_system::COMMANDS;
+use crate::error::{Context, HostError};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where the host's directory isn't shown: it would hide the guest's own files.
+const OWN: &[&str] = &["/", "/etc", "/run", "/var", "/proc", "/sys", "/dev"];
+
+/// What a shell answers for a command that isn't there.
+const NOT_FOUND: i32 = 127;
+/// What a shell answers for a command that can't be run.
+const NOT_EXECUTABLE: i32 = 126;
+
+/// Runs a command in the guest whose PID 1 `guest` is, in the caller's working directory. Returns its exit status:
+/// 127 and 126 as a shell's, 128 + signal if it was killed.
+///
+/// # Errors
+/// When the guest can't be entered.
+pub fn exec(guest: &OwnedFd, command: &[OsString]) -> Result<i32, HostError> {
+    let Some((program, arguments)) = command.split_first() else { return Ok(0) };
+    let directory = enter(guest)?;
+    let mut command = Command::new(program);
+    command.args(arguments).env("PATH", format!("{COMMANDS}:{PATH}")).env_remove("HOSTNAME").env("HOME", "/root");
+    command.current_dir(&directory).env("PWD", &directory);
+    forward_signals_with(command, program)
+}
+
+/// Joins the guest's namespaces and takes the working directory along.
+fn enter(guest: &OwnedFd) -> Result<PathBuf, HostError> {
+    if fs::read_dir("/proc/self/task").context("/proc/self/task")?.count() != 1 {
+        return Err(HostError::Keeper("only a process with one thread can enter a guest".to_owned()));
+    }
+    let here = env::current_dir().context("the working directory")?;
+    let tree = (!OWN.iter().any(|own| here == Path::new(own)))
+        .then(|| open_tree(CWD, &here, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC));
+    let flags = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWNET;
+    // SAFETY: setns takes a descriptor and flags; this process has one thread, checked above.
+    if unsafe { libc::setns(guest.as_raw_fd(), flags) } < 0 {
+        return Err(io::Error::last_os_error()).context("entering the guest");
+    }
+    // The directory is seen by this command alone. SLAVE: later changes in the guest still show.
+    // SAFETY: the mount namespace is shared with no other thread; no descriptor table is unshared.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.context("a mount namespace for the command")?;
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .context("mounts of the command")?;
+    let shown = tree.and_then(Result::ok).is_some_and(|tree| show(&tree, &here).is_ok());
+    if shown || fs::metadata(&here).is_ok_and(|meta| meta.is_dir()) {
+        return Ok(here);
+    }
+    eprintln!("minivpc: {} isn't visible in the guest; running in /root", here.display());
+    Ok(PathBuf::from("/root"))
+}
+
+fn show(tree: &OwnedFd, at: &Path) -> io::Result<()> {
+    Ok(move_mount(tree.as_fd(), c"", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+/// Signals that somebody sends to this process are meant for the command. Those of the terminal reach it anyway.
+const FORWARDED: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
+fn forward_signals_with(mut command: Command, program: &OsStr) -> Result<i32, HostError> {
+    let set = block_signals();
+    // SAFETY: between fork and exec only async-signal-safe calls are made.
+    unsafe {
+        command.pre_exec(move || {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::sigprocmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
+            Ok(())
+        });
+    }
+    let child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("minivpc: {}: {error}", program.display());
+            return Ok(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE });
+        }
+    };
+    wait(child, &set)
+}
+
+fn block_signals() -> libc::sigset_t {
+    // SAFETY: a local set, filled before it is used.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in FORWARDED.into_iter().chain([libc::SIGCHLD]) {
+            libc::sigaddset(&mut set, signal);
+        }
+        libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        set
+    }
+}
+
+fn wait(mut child: Child, set: &libc::sigset_t) -> Result<i32, HostError> {
+    loop {
+        if let Some(status) = child.try_wait().context("waiting for the command")? {
+            return Ok(code(status));
+        }
+        // SAFETY: reads a signal of the blocked set into a local; kill goes to our own unreaped child.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let signal = libc::sigwaitinfo(set, &mut info);
+            if FORWARDED.contains(&signal) && info.si_code == libc::SI_USER {
+                libc::kill(child.id() as libc::pid_t, signal);
+            }
+        }
+    }
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+}

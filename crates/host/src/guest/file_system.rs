@@ -1,0 +1,143 @@
+//! A guest's files: the host's tree, read-only, with private layers where a machine keeps what is its own.
+
+use std::collections::hash_map::RandomState;
+use std::ffi::CStr;
+use std::fs::{self, Permissions};
+use std::hash::BuildHasher;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_remount};
+
+use super::GuestSpec;
+use crate::error::{Context, HostError};
+
+/// Directories that each guest has for itself, on top of the host's. /tmp comes last: the layers lie in it meanwhile.
+const PRIVATE: &[&str] = &["/etc", "/var", "/root", "/tmp"];
+/// Where the guest's own commands are; first in PATH.
+pub(crate) const COMMANDS: &str = "/run/minivpc-guest/bin";
+
+/// A guest is root already, and its commands are often copied from pages that say `sudo`.
+const SUDO: &str = r#"#!/bin/sh
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --) shift; break ;;
+    -u|-g|-p|-C|-h|-r|-t|-T|-U|-D|-R) shift; [ $# -gt 0 ] && shift ;;
+    -i|-s) shift; [ $# -gt 0 ] || exec "${SHELL:-/bin/sh}" ;;
+    -*) shift ;;
+    [A-Za-z_]*=*) export "$1"; shift ;;
+    *) break ;;
+  esac
+done
+[ $# -gt 0 ] || { echo "usage: sudo COMMAND" >&2; exit 1; }
+exec "$@"
+"#;
+
+/// Builds it in the mount namespace of this process, which is PID 1 of the guest.
+pub(super) fn build(spec: &GuestSpec) -> Result<(), HostError> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).context("private mounts")?;
+    read_only()?;
+    layers()?;
+    fresh("/run", "tmpfs", c"mode=755")?;
+    processes()?;
+    // Without it, /sys/class/net shows the host's links; some sandboxes forbid the mount.
+    let _ = mount("sysfs", "/sys", "sysfs", MountFlags::RDONLY, None::<&CStr>);
+    let _ = fresh("/dev/shm", "tmpfs", c"mode=1777");
+    files(spec)
+}
+
+fn fresh(target: &str, kind: &str, options: &CStr) -> Result<(), HostError> {
+    mount(kind, target, kind, MountFlags::empty(), Some(options)).context(format!("mounting {target}"))
+}
+
+fn read_only() -> Result<(), HostError> {
+    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: reads one `mount_attr` of the size given, and a C string.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            c"/".as_ptr(),
+            libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result < 0 { Err(std::io::Error::last_os_error()).context("making / read-only") } else { Ok(()) }
+}
+
+fn layers() -> Result<(), HostError> {
+    let below = rustix::fs::open("/tmp", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let below = below.context("/tmp")?;
+    fresh("/tmp", "tmpfs", c"mode=755")?;
+    for &path in PRIVATE.iter().filter(|path| fs::exists(path).unwrap_or(false)) {
+        let layer = format!("/tmp{path}");
+        let lower = if path == "/tmp" { format!("/proc/self/fd/{}", below.as_raw_fd()) } else { path.to_owned() };
+        let mode = fs::metadata(&lower).context(lower.clone())?.permissions();
+        for part in ["upper", "work"] {
+            fs::create_dir_all(format!("{layer}/{part}")).context("a private layer")?;
+        }
+        fs::set_permissions(format!("{layer}/upper"), mode).context("a private layer")?;
+        let options = format!("lowerdir={lower},upperdir={layer}/upper,workdir={layer}/work,userxattr");
+        let options = std::ffi::CString::new(options).context("overlay options")?;
+        mount("overlay", path, "overlay", MountFlags::empty(), Some(options.as_c_str()))
+            .context(format!("a private layer over {path}"))?;
+    }
+    Ok(())
+}
+
+/// /proc of the guest's own processes. What belongs to the whole machine can't be changed through it: a guest's root
+/// is the host's root as far as file permissions go.
+fn processes() -> Result<(), HostError> {
+    mount("proc", "/proc", "proc", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None::<&CStr>)
+        .context("mounting /proc")?;
+    // `ping` takes its echo id from its process id: equal ids would belong to the flow of the ping before.
+    let random = RandomState::new().hash_one(0) % 30_000;
+    let _ = fs::write("/proc/sys/kernel/ns_last_pid", (300 + random).to_string());
+    for path in ["/proc/sys", "/proc/sysrq-trigger"] {
+        if fs::exists(path).unwrap_or(false) {
+            mount_bind(path, path).context(path)?;
+        }
+    }
+    mount_bind("/proc/sys/net", "/proc/sys/net").context("/proc/sys/net")?;
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    for path in ["/proc/sys", "/proc/sysrq-trigger"] {
+        if fs::exists(path).unwrap_or(false) {
+            mount_remount(path, flags, "").context(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn files(spec: &GuestSpec) -> Result<(), HostError> {
+    let short = spec.hostname.split('.').next().unwrap_or(&spec.hostname);
+    let mut hosts = String::from("127.0.0.1 localhost\n");
+    for interface in spec.interfaces.iter().take(1) {
+        hosts += &format!("{} {} {short}\n", interface.address, spec.hostname);
+    }
+    let lock = "/run/lock";
+    fs::create_dir_all(lock).context(lock)?;
+    fs::set_permissions(lock, Permissions::from_mode(0o1777)).context(lock)?;
+    fs::create_dir_all(COMMANDS).context(COMMANDS)?;
+    let sudo = format!("{COMMANDS}/sudo");
+    let files: &[(&str, &str)] = &[
+        ("/etc/hosts", &hosts),
+        ("/etc/hostname", &format!("{}\n", spec.hostname)),
+        // SEED-11: only the guest's own name is known. Without a name server here, a resolver asks this machine,
+        // where nothing listens: it is refused at once.
+        ("/etc/resolv.conf", "options timeout:1 attempts:1\n"),
+        (
+            "/etc/nsswitch.conf",
+            "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nprotocols: files\nservices: files\n",
+        ),
+        (&sudo, SUDO),
+    ];
+    for (path, text) in files {
+        // Often a link into /run.
+        let _ = fs::remove_file(path);
+        fs::write(path, text).context(*path)?;
+    }
+    fs::set_permissions(&sudo, Permissions::from_mode(0o755)).context(sudo.clone())?;
+    Ok(())
+}

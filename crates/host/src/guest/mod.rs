@@ -1,0 +1,59 @@
+//! Guests: instances as namespaces.
+
+pub mod exec;
+mod file_system;
+pub(crate) mod init;
+pub(crate) mod network;
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// What a guest looks like.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GuestSpec {
+    /// Its name, unique in the lab.
+    pub name: String,
+    /// Its host name, fully qualified.
+    pub hostname: String,
+    /// `net.ipv4.ip_default_ttl`.
+    pub default_ttl: u8,
+    /// Its interfaces; the default route goes through the first.
+    pub interfaces: Vec<InterfaceSpec>,
+}
+
+/// An interface of a guest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InterfaceSpec {
+    /// `eth0`.
+    pub name: String,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Length of its subnet's prefix.
+    pub prefix: u8,
+    /// The router.
+    pub gateway: Ipv4Addr,
+    /// Bytes.
+    pub mtu: u32,
+}
+
+/// Statistics of a guest's link, seen from the guest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LinkStats {
+    /// The guest.
+    pub guest: String,
+    /// The interface.
+    pub interface: String,
+    /// Packets that the guest received.
+    pub rx_packets: u64,
+    /// Bytes that the guest received.
+    pub rx_bytes: u64,
+    /// Packets that the guest sent.
+    pub tx_packets: u64,
+    /// Bytes that the guest sent.
+    pub tx_bytes: u64,
+    /// Packets that the guest sent faster than the engine read them.
+    pub engine_too_slow: u64,
+}

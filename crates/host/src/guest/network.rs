@@ -1,0 +1,120 @@
+//! A guest's network namespace: loopback, one TAP per interface, addresses, the settings that packets can tell.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
+
+use netlink_packet_route::link::LinkAttribute;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+use super::{GuestSpec, InterfaceSpec, LinkStats};
+use crate::error::{Context, HostError};
+use crate::netlink::Netlink;
+use crate::tap;
+
+/// Packets that wait in a TAP before the link drops: enough for a burst of 64 KiB super-segments, short enough that
+/// a ping beside a bulk transfer stays quick.
+const TX_QUEUE: u32 = 500;
+const LOOPBACK: u32 = 1;
+
+/// The network of a guest. The namespace lives as long as this.
+pub(crate) struct GuestNetwork {
+    name_space: OwnedFd,
+    netlink: Netlink,
+    /// Index and name of each interface.
+    links: Vec<(u32, String)>,
+}
+
+/// Leaves this thread in the new namespace: it makes one guest after the other, and none of them is its home.
+pub(crate) fn create(spec: &GuestSpec) -> Result<(GuestNetwork, Vec<OwnedFd>), HostError> {
+    // SAFETY: NEWNET leaves the descriptor table alone.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.context("making a network namespace")?;
+    let name_space = File::open("/proc/thread-self/ns/net").context("/proc/thread-self/ns/net")?.into();
+    let netlink = Netlink::open()?;
+    settings(spec)?;
+    netlink.link_up(LOOPBACK, Vec::new())?;
+    let mut network = GuestNetwork { name_space, netlink, links: Vec::new() };
+    let taps = spec.interfaces.iter().map(|interface| network.add(interface)).collect::<Result<_, _>>()?;
+    Ok((network, taps))
+}
+
+impl GuestNetwork {
+    fn add(&mut self, interface: &InterfaceSpec) -> Result<OwnedFd, HostError> {
+        let tap = tap::create(&interface.name)?;
+        let path = format!("/proc/sys/net/ipv4/conf/{}", interface.name);
+        // Amazon Linux drops what comes back by another interface no more than this does: routes decide.
+        fs::write(format!("{path}/rp_filter"), "0").context("rp_filter")?;
+        let index = rustix::net::netdevice::name_to_index(
+            rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
+                .context("socket")?,
+            &interface.name,
+        )
+        .context("index of a TAP")?;
+        let attributes = vec![
+            LinkAttribute::Address(interface.mac.to_vec()),
+            LinkAttribute::Mtu(interface.mtu),
+            LinkAttribute::TxQueueLen(TX_QUEUE),
+        ];
+        self.netlink.link_up(index, attributes)?;
+        self.netlink.add_address(index, interface.address, interface.prefix)?;
+        if self.links.is_empty() {
+            self.netlink.add_default_route(index, interface.gateway)?;
+        }
+        self.links.push((index, interface.name.clone()));
+        Ok(tap)
+    }
+
+    /// Moves this thread into the namespace.
+    pub(crate) fn enter(&self) -> Result<(), HostError> {
+        move_into_link_name_space(self.name_space.as_fd(), Some(LinkNameSpaceType::Network))
+            .context("entering a guest's network")
+    }
+
+    pub(crate) fn stats(&self, guest: &str) -> Result<Vec<LinkStats>, HostError> {
+        let all = self.links.iter().map(|(index, interface)| {
+            let stats = self.netlink.stats(*index)?;
+            Ok(LinkStats {
+                guest: guest.to_owned(),
+                interface: interface.clone(),
+                rx_packets: stats.rx_packets,
+                rx_bytes: stats.rx_bytes,
+                tx_packets: stats.tx_packets,
+                tx_bytes: stats.tx_bytes,
+                engine_too_slow: stats.tx_dropped,
+            })
+        });
+        all.collect()
+    }
+}
+
+/// Set, never inherited: a namespace takes some of these from the host.
+fn settings(spec: &GuestSpec) -> Result<(), HostError> {
+    let ttl = spec.default_ttl.to_string();
+    let settings: &[(&str, &str)] = &[
+        // First, so that no link ever sends router solicitations.
+        ("ipv6/conf/all/disable_ipv6", "1"),
+        ("ipv6/conf/default/disable_ipv6", "1"),
+        ("ipv4/ip_default_ttl", &ttl),
+        ("ipv4/ip_forward", "0"),
+        ("ipv4/conf/all/rp_filter", "0"),
+        ("ipv4/conf/default/rp_filter", "0"),
+        ("ipv4/conf/all/accept_redirects", "0"),
+        ("ipv4/conf/default/accept_redirects", "0"),
+        ("ipv4/icmp_echo_ignore_all", "0"),
+        // SEED-5: six errors to one peer at once, then one a second.
+        ("ipv4/icmp_ratelimit", "1000"),
+        ("ipv4/icmp_ratemask", "6168"),
+        ("ipv4/ip_local_port_range", "32768\t60999"),
+        ("ipv4/ip_unprivileged_port_start", "0"),
+        ("ipv4/ping_group_range", "0\t2147483647"),
+        ("ipv4/tcp_ecn", "2"),
+        ("ipv4/tcp_timestamps", "1"),
+    ];
+    for (name, value) in settings {
+        match fs::write(format!("/proc/sys/net/{name}"), value) {
+            // A kernel without IPv6 has nothing to switch off.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            result => result.context(format!("sysctl net/{name}"))?,
+        }
+    }
+    Ok(())
+}

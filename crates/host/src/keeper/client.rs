@@ -1,0 +1,138 @@
+//! Talking to a keeper.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use super::protocol::{Reply, Request, receive, send};
+use crate::error::{Context, HostError};
+use crate::guest::{GuestSpec, LinkStats};
+
+/// A connection to a lab's keeper.
+pub struct Keeper {
+    socket: OwnedFd,
+}
+
+impl Keeper {
+    /// Starts a keeper that listens at `path`: `command` must end up in [`run_keeper`](super::run_keeper) with its
+    /// standard input as the listening socket.
+    ///
+    /// # Errors
+    /// When the socket can't be made, or `path` is taken, or the command can't be started.
+    pub fn spawn(mut command: Command, path: &Path) -> Result<Self, HostError> {
+        let what = || path.display().to_string();
+        if !rustix::process::geteuid().is_root() {
+            return Err(HostError::NotRoot);
+        }
+        if path.metadata().is_ok_and(|meta| meta.file_type().is_socket()) {
+            std::fs::remove_file(path).context(what())?;
+        }
+        let listener = seqpacket()?;
+        bind(&listener, &SocketAddrUnix::new(path).context(what())?).context(what())?;
+        listen(&listener, 64).context(what())?;
+        command.stdin(Stdio::from(listener)).spawn().context("starting the keeper")?;
+        Self::connect(path)
+    }
+
+    /// Connects to the keeper that listens at `path`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn connect(path: &Path) -> Result<Self, HostError> {
+        let what = || path.display().to_string();
+        let socket = seqpacket()?;
+        connect(&socket, &SocketAddrUnix::new(path).context(what())?).context(what())?;
+        Ok(Self { socket })
+    }
+
+    /// Makes a guest's network; its TAPs, one per interface.
+    ///
+    /// # Errors
+    /// What the machine refuses.
+    pub fn create_guest(&self, spec: &GuestSpec) -> Result<Vec<OwnedFd>, HostError> {
+        self.ask(&Request::CreateGuest(spec.clone())).map(|(_, taps)| taps)
+    }
+
+    /// A pidfd of the guest's PID 1, for [`exec`](crate::guest::exec::exec).
+    ///
+    /// # Errors
+    /// When there is no such guest, or what the machine refuses.
+    pub fn enter(&self, guest: &str) -> Result<OwnedFd, HostError> {
+        let (_, descriptors) = self.ask(&Request::Enter { guest: guest.to_owned() })?;
+        descriptors.into_iter().next().ok_or_else(|| HostError::Keeper("sent no descriptor".to_owned()))
+    }
+
+    /// Statistics of a guest's links.
+    ///
+    /// # Errors
+    /// When there is no such guest.
+    pub fn link_stats(&self, guest: &str) -> Result<Vec<LinkStats>, HostError> {
+        match self.ask(&Request::LinkStats { guest: guest.to_owned() })?.0 {
+            Reply::LinkStats(stats) => Ok(stats),
+            _ => Err(HostError::Keeper("sent no statistics".to_owned())),
+        }
+    }
+
+    /// Blocks until the keeper ends.
+    pub fn wait_for_end(&self) {
+        let mut socket = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        while matches!(poll(&mut socket, None), Err(rustix::io::Errno::INTR)) {}
+    }
+
+    /// Ends the keeper, and with it every guest; returns when all of them are gone.
+    ///
+    /// # Errors
+    /// When it refuses; a keeper that is gone already is none.
+    pub fn shutdown(self) -> Result<(), HostError> {
+        if send(&self.socket, &Request::Shutdown, &[]).is_err() {
+            return Ok(());
+        }
+        match receive::<Reply>(self.socket.as_fd()) {
+            Ok(Some((Reply::Done, descriptors))) => descriptors.iter().for_each(wait_for_end_of),
+            Ok(Some((Reply::Failed(why), _))) => return Err(HostError::Keeper(why)),
+            Ok(_) | Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn ask(&self, request: &Request) -> Result<(Reply, Vec<OwnedFd>), HostError> {
+        send(&self.socket, request, &[]).context("asking the keeper")?;
+        match receive::<Reply>(self.socket.as_fd()).context("the keeper's answer")? {
+            Some((Reply::Failed(why), _)) => Err(HostError::Keeper(why)),
+            Some(answer) => Ok(answer),
+            None => Err(HostError::Keeper("is gone".to_owned())),
+        }
+    }
+}
+
+/// Blocks until the process of a pidfd has ended.
+fn wait_for_end_of(process: &OwnedFd) {
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    while matches!(poll(&mut ended, None), Err(rustix::io::Errno::INTR)) {}
+}
+
+/// A process of a lab that isn't the keeper, so that its end can be waited for.
+pub struct Process(OwnedFd);
+
+impl Process {
+    /// The process that listens on the other side of a Unix socket; none if it has ended.
+    #[must_use]
+    pub fn behind(socket: impl AsFd) -> Option<Self> {
+        let peer = rustix::net::sockopt::socket_peercred(socket).ok()?;
+        pidfd_open(peer.pid, PidfdFlags::empty()).ok().map(Self)
+    }
+
+    /// Blocks until it has ended.
+    pub fn wait_for_end(&self) {
+        wait_for_end_of(&self.0);
+    }
+}
+
+fn seqpacket() -> Result<OwnedFd, HostError> {
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).context("unix socket")
+}

@@ -1,0 +1,69 @@
+//! What is said to a keeper: one JSON message per packet of a SEQPACKET socket, descriptors beside it.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::guest::{GuestSpec, LinkStats};
+
+/// Longest message, bytes.
+const LONGEST: usize = 128 * 1024;
+/// Most descriptors beside a message: a guest has at most 15 interfaces on AWS.
+const MOST_DESCRIPTORS: usize = 16;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// Answered with the descriptors of its TAPs, one per interface.
+    CreateGuest(GuestSpec),
+    /// Answered with a pidfd of the guest's PID 1.
+    Enter {
+        guest: String,
+    },
+    LinkStats {
+        guest: String,
+    },
+    Shutdown,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    Done,
+    LinkStats(Vec<LinkStats>),
+    Failed(String),
+}
+
+pub(super) fn send(socket: impl AsFd, message: &impl Serialize, descriptors: &[OwnedFd]) -> io::Result<()> {
+    let bytes = serde_json::to_vec(message)?;
+    let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut beside = SendAncillaryBuffer::new(&mut space);
+    if !borrowed.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(&borrowed)) {
+        return Err(io::Error::other("too many descriptors for one message"));
+    }
+    sendmsg(socket, &[IoSlice::new(&bytes)], &mut beside, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// None when the other side has closed.
+pub(super) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut bytes = vec![0; LONGEST];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut beside = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut beside, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    let rights = beside.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let descriptors = rights.flatten().collect();
+    Ok(Some((serde_json::from_slice(&bytes[..received.bytes])?, descriptors)))
+}

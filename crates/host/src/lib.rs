@@ -1,0 +1,37 @@
+//! What does this machine do for a lab?
+//!
+//! Two processes carry a lab. The **keeper** ([`run_keeper`]) has one thread, makes the namespaces and holds them; no
+//! packet passes it. The engine gets a TAP descriptor per interface from it and moves frames between them in
+//! [`Worker`]. Whoever runs a command in a guest ([`guest::exec`]) asks the keeper for the guest's PID 1 and joins its
+//! namespaces.
+//!
+//! ```text
+//!   up ── spawns ─→ keeper ── user namespace, guests' namespaces, TAPs
+//!                     ↑ SEQPACKET socket: JSON and descriptors
+//!   engine ─ Keeper ──┤            frames: TAP ─ Worker ─ dataplane ─ TAP
+//!   exec ─── Keeper ──┘            setns → command
+//! ```
+//!
+//! - `tap.rs`, `netlink.rs`: the kernel's interfaces, as much of them as a guest needs.
+//! - `guest/`: network, file system, PID 1, and running commands.
+//! - `keeper/`: the process, its protocol, its client.
+//! - `worker.rs`: the packet loop.
+//!
+//! Nothing is pinned in the file system. When the keeper ends, the kernel takes back all that a lab has: guests' first
+//! processes die with it, and namespaces and TAPs with their last descriptors.
+//!
+//! This crate knows no VPC: it sees frames, ports and guests. It is the only one with unsafe code.
+
+#![allow(unsafe_code)]
+
+mod error;
+pub mod guest;
+mod keeper;
+mod netlink;
+mod tap;
+mod worker;
+
+pub use error::HostError;
+pub use guest::{GuestSpec, InterfaceSpec, LinkStats};
+pub use keeper::{Keeper, Process, run_keeper};
+pub use worker::{Ports, Worker};

@@ -1,0 +1,103 @@
+//! The few rtnetlink messages that a guest's network needs. A socket stays in the namespace that it was made in.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroI32;
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, Stats64};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use crate::error::{Context, HostError};
+
+pub(crate) struct Netlink(Socket);
+
+impl Netlink {
+    /// For the network namespace of this thread.
+    pub(crate) fn open() -> Result<Self, HostError> {
+        let mut socket = Socket::new(NETLINK_ROUTE).context("netlink socket")?;
+        socket.bind_auto().context("netlink bind")?;
+        socket.connect(&SocketAddr::new(0, 0)).context("netlink connect")?;
+        Ok(Self(socket))
+    }
+
+    pub(crate) fn link_up(&self, index: u32, attributes: Vec<LinkAttribute>) -> Result<(), HostError> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.header.flags = LinkFlags::Up;
+        link.header.change_mask = LinkFlags::Up;
+        link.attributes = attributes;
+        self.change(RouteNetlinkMessage::SetLink(link), 0, "setting up a link")
+    }
+
+    pub(crate) fn add_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), HostError> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.index = index;
+        message.header.prefix_len = prefix;
+        let broadcast = Ipv4Addr::from(u32::from(address) | u32::MAX.checked_shr(prefix.into()).unwrap_or(0));
+        message.attributes = vec![
+            AddressAttribute::Local(IpAddr::V4(address)),
+            AddressAttribute::Address(IpAddr::V4(address)),
+            AddressAttribute::Broadcast(broadcast),
+        ];
+        self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL, "adding an address")
+    }
+
+    pub(crate) fn add_default_route(&self, index: u32, gateway: Ipv4Addr) -> Result<(), HostError> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Boot;
+        message.header.scope = RouteScope::Universe;
+        message.header.kind = RouteType::Unicast;
+        message.attributes = vec![RouteAttribute::Gateway(RouteAddress::Inet(gateway)), RouteAttribute::Oif(index)];
+        self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL, "adding the default route")
+    }
+
+    pub(crate) fn stats(&self, index: u32) -> Result<Stats64, HostError> {
+        let what = "asking for a link's statistics";
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        self.send(RouteNetlinkMessage::GetLink(link), 0, what)?;
+        let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = self.receive(what)?.payload else {
+            return Err(HostError::Keeper(format!("{what}: no answer")));
+        };
+        let stats = link.attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::Stats64(stats) => Some(stats),
+            _ => None,
+        });
+        stats.ok_or_else(|| HostError::Keeper(format!("{what}: the answer has none")))
+    }
+
+    fn change(&self, message: RouteNetlinkMessage, flags: u16, what: &str) -> Result<(), HostError> {
+        self.send(message, flags | NLM_F_ACK, what)?;
+        self.receive(what).map(drop)
+    }
+
+    fn send(&self, message: RouteNetlinkMessage, flags: u16, what: &str) -> Result<(), HostError> {
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_REQUEST | flags;
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.0.send(&bytes, 0).context(what).map(drop)
+    }
+
+    fn receive(&self, what: &str) -> Result<NetlinkMessage<RouteNetlinkMessage>, HostError> {
+        let (bytes, _) = self.0.recv_from_full().context(what)?;
+        let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes)
+            .map_err(|error| HostError::Keeper(format!("{what}: {error}")))?;
+        match &answer.payload {
+            NetlinkPayload::Error(error) if error.code.is_some() => {
+                let code = error.code.map_or(0, NonZeroI32::get);
+                Err(std::io::Error::from_raw_os_error(code.wrapping_abs())).context(what)
+            }
+            _ => Ok(answer),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! TAP devices with a virtio-net header before each frame.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use minivpc_packet::VnetHeader;
+
+use crate::error::{Context, HostError};
+
+const DEVICE: &str = "/dev/net/tun";
+
+/// What a guest may leave to the link: checksums, and cutting TCP and UDP super-segments.
+const OFFLOADS: libc::c_uint =
+    libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN | libc::TUN_F_USO4 | libc::TUN_F_USO6;
+/// For kernels before 6.2, which don't cut UDP.
+const OFFLOADS_WITHOUT_USO: libc::c_uint = OFFLOADS & !(libc::TUN_F_USO4 | libc::TUN_F_USO6);
+
+/// Makes a TAP called `name` in the network namespace of this thread. It stays when its descriptors are closed, and
+/// goes with its namespace: closing hundreds of devices one by one takes seconds.
+pub(crate) fn create(name: &str) -> Result<OwnedFd, HostError> {
+    let tun = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(DEVICE);
+    let tun = tun.map_err(|source| HostError::NoTun { path: DEVICE, source })?;
+    // SAFETY: all-zero bytes are a valid `ifreq`, a plain C struct.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+    let header = VnetHeader::LEN as libc::c_int;
+    // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives across the call.
+    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &mut request) }, "TUNSETIFF")?;
+    // SAFETY: TUNSETVNETHDRSZ reads one int.
+    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETVNETHDRSZ, &header) }, "TUNSETVNETHDRSZ")?;
+    // SAFETY: TUNSETOFFLOAD takes its argument by value.
+    if unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(OFFLOADS)) } < 0 {
+        let fewer = libc::c_ulong::from(OFFLOADS_WITHOUT_USO);
+        // SAFETY: as above.
+        check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD, fewer) }, "TUNSETOFFLOAD")?;
+    }
+    // SAFETY: TUNSETPERSIST takes its argument by value.
+    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETPERSIST, 1 as libc::c_ulong) }, "TUNSETPERSIST")?;
+    Ok(tun.into())
+}
+
+fn check(result: libc::c_int, what: &str) -> Result<(), HostError> {
+    if result < 0 { Err(std::io::Error::last_os_error()).context(what) } else { Ok(()) }
+}

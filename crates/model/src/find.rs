@@ -1,0 +1,240 @@
+//! Resources by the names that people type: `Name` tag, `vpc/name`, id; of an instance also a private address.
+
+use std::net::Ipv4Addr;
+
+use crate::id::*;
+use crate::resource::{Attachment, Instance, NetworkInterface, RouteTarget};
+use crate::world::World;
+
+/// Kinds of resources that can be named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)] // The names are AWS's.
+pub enum ResourceKind {
+    Subnet,
+    RouteTable,
+    SecurityGroup,
+    NetworkAcl,
+    InternetGateway,
+    NatGateway,
+    NetworkInterface,
+    ElasticIp,
+    Instance,
+}
+
+impl ResourceKind {
+    /// As lab files write it: `nat_gateway`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Subnet => "subnet",
+            Self::RouteTable => "route_table",
+            Self::SecurityGroup => "security_group",
+            Self::NetworkAcl => "network_acl",
+            Self::InternetGateway => "internet_gateway",
+            Self::NatGateway => "nat_gateway",
+            Self::NetworkInterface => "network_interface",
+            Self::ElasticIp => "elastic_ip",
+            Self::Instance => "instance",
+        }
+    }
+}
+
+/// Why a name names nothing, or too much.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    /// Nothing is called so.
+    #[error("no {} is called '{text}'", kinds.replace('_', " "))]
+    None {
+        /// What was looked for: `nat_gateway or instance`.
+        kinds: String,
+        /// The name.
+        text: String,
+        /// What there is.
+        names: Vec<String>,
+    },
+    /// Several are.
+    #[error("'{text}' can be {}", candidates.join(" or "))]
+    Several {
+        /// The name.
+        text: String,
+        /// How to name each of them.
+        candidates: Vec<String>,
+    },
+}
+
+/// Something that a text could name.
+struct Candidate<T> {
+    kind: ResourceKind,
+    id: String,
+    name: String,
+    vpc: Option<VpcId>,
+    value: T,
+}
+
+macro_rules! finders {
+    ($($find:ident: $all:ident, $kind:ident => $id:ident, |$x:ident, $world:ident| ($name:expr, $vpc:expr);)*) => {
+        impl World {$(
+            /// The one that `text` names, looked up in the VPC `home` first, then in all.
+            ///
+            /// # Errors
+            /// When there is none, or more than one.
+            pub fn $find(&self, home: Option<VpcId>, text: &str) -> Result<$id, FindError> {
+                let $world = self;
+                let candidates = self.$all().map(|$x| Candidate {
+                    kind: ResourceKind::$kind,
+                    id: $x.id.to_string(),
+                    name: $name.unwrap_or_default().to_owned(),
+                    vpc: $vpc,
+                    value: $x.id,
+                });
+                self.choose(&[ResourceKind::$kind], home, text, candidates.collect())
+            }
+        )*}
+    };
+}
+
+finders! {
+    find_subnet: subnets, Subnet => SubnetId, |x, _w| (x.tags.name(), Some(x.vpc));
+    find_route_table: route_tables, RouteTable => RouteTableId, |x, w| (x.tags.name().or(w.main_name(x.id)), Some(x.vpc));
+    find_security_group: security_groups, SecurityGroup => SecurityGroupId, |x, _w| (Some(x.name.as_str()), Some(x.vpc));
+    find_network_acl: network_acls, NetworkAcl => NetworkAclId, |x, _w| (x.tags.name(), Some(x.vpc));
+    find_nat_gateway: nat_gateways, NatGateway => NatGatewayId, |x, w| (x.tags.name(), w.vpc_of(x.subnet));
+    find_elastic_ip: addresses, ElasticIp => AllocationId, |x, _w| (x.tags.name(), None);
+}
+
+impl World {
+    /// The instance that `text` names.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn find_instance(&self, text: &str) -> Result<InstanceId, FindError> {
+        let last = text.rsplit('/').next().unwrap_or_default();
+        let address = last.parse::<Ipv4Addr>().ok();
+        let candidates = self.instances().map(|instance| {
+            let holds = address.is_some_and(|address| self.interfaces_of(instance).any(|e| e.private_ip == address));
+            let name = if holds { last } else { instance.tags.name().unwrap_or_default() };
+            self.instance_candidate(instance, name, instance.id)
+        });
+        self.choose(&[ResourceKind::Instance], None, text, candidates.collect())
+    }
+
+    /// What a route to `text` leads to. An instance stands for its primary interface, and `instance/eth1` names
+    /// another one; `nat_gateway:a` tells a NAT gateway from what else is called `a`.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn find_route_target(&self, home: VpcId, text: &str) -> Result<RouteTarget, FindError> {
+        let mut all = Vec::new();
+        for nat in self.nat_gateways() {
+            all.push(Candidate {
+                kind: ResourceKind::NatGateway,
+                id: nat.id.to_string(),
+                name: nat.tags.name().unwrap_or_default().to_owned(),
+                vpc: self.vpc_of(nat.subnet),
+                value: RouteTarget::NatGateway(nat.id),
+            });
+        }
+        for igw in self.internet_gateways() {
+            all.push(Candidate {
+                kind: ResourceKind::InternetGateway,
+                id: igw.id.to_string(),
+                name: igw.tags.name().unwrap_or_default().to_owned(),
+                vpc: Some(igw.vpc),
+                value: RouteTarget::InternetGateway(igw.id),
+            });
+        }
+        for instance in self.instances() {
+            let name = instance.tags.name().unwrap_or_default();
+            if let Some(primary) = instance.network_interfaces.first() {
+                all.push(self.instance_candidate(instance, name, RouteTarget::NetworkInterface(*primary)));
+            }
+            for eni in self.interfaces_of(instance) {
+                let Attachment::Instance { device_index, .. } = eni.attachment else { continue };
+                all.push(Candidate {
+                    kind: ResourceKind::NetworkInterface,
+                    id: eni.id.to_string(),
+                    name: format!("{name}/eth{device_index}"),
+                    vpc: self.vpc_of(eni.subnet),
+                    value: RouteTarget::NetworkInterface(eni.id),
+                });
+            }
+        }
+        let kinds = [
+            ResourceKind::NatGateway,
+            ResourceKind::InternetGateway,
+            ResourceKind::Instance,
+            ResourceKind::NetworkInterface,
+        ];
+        self.choose(&kinds, Some(home), text, all)
+    }
+
+    fn choose<T: Copy>(
+        &self,
+        kinds: &[ResourceKind],
+        home: Option<VpcId>,
+        text: &str,
+        mut candidates: Vec<Candidate<T>>,
+    ) -> Result<T, FindError> {
+        let (kind, name) = match text.split_once(':') {
+            Some((kind, name)) => (kinds.iter().find(|k| k.as_str() == kind), name),
+            None => (None, text),
+        };
+        // A text with a colon that names no kind is looked up as it is, and found nowhere.
+        let name = kind.map_or(text, |kind| {
+            candidates.retain(|candidate| candidate.kind == *kind);
+            name
+        });
+        let vpc_name = |candidate: &Candidate<T>| self.vpcs.get(&candidate.vpc?).and_then(|vpc| vpc.tags.name());
+        let in_vpc = |candidate: &Candidate<T>| {
+            let qualified = name.split_once('/');
+            qualified.is_some_and(|(vpc, name)| vpc_name(candidate) == Some(vpc) && candidate.name == name)
+        };
+        let is_called = |candidate: &&Candidate<T>| candidate.name == name || candidate.id == name || in_vpc(candidate);
+        let at_home = |candidate: &&Candidate<T>| home.is_some() && candidate.vpc == home && candidate.name == name;
+        let mut found: Vec<_> = candidates.iter().filter(at_home).collect();
+        if found.is_empty() {
+            found = candidates.iter().filter(is_called).collect();
+        }
+        match found.as_slice() {
+            [one] => Ok(one.value),
+            [] => {
+                let kinds: Vec<_> = kinds.iter().map(|kind| kind.as_str()).collect();
+                let names = candidates.into_iter().map(|candidate| candidate.name).filter(|name| !name.is_empty());
+                Err(FindError::None { kinds: kinds.join(" or "), text: name.to_owned(), names: names.collect() })
+            }
+            [first, ..] => {
+                let candidates = found.iter().map(|candidate| match vpc_name(candidate) {
+                    _ if found.iter().any(|other| other.kind != first.kind) => {
+                        format!("{}:{}", candidate.kind.as_str(), candidate.name)
+                    }
+                    Some(vpc) => format!("{vpc}/{}", candidate.name),
+                    None => candidate.id.clone(),
+                });
+                Err(FindError::Several { text: name.to_owned(), candidates: candidates.collect() })
+            }
+        }
+    }
+
+    fn instance_candidate<T>(&self, instance: &Instance, name: &str, value: T) -> Candidate<T> {
+        Candidate {
+            kind: ResourceKind::Instance,
+            id: instance.id.to_string(),
+            name: name.to_owned(),
+            vpc: self.interfaces_of(instance).next().and_then(|eni| self.vpc_of(eni.subnet)),
+            value,
+        }
+    }
+
+    fn interfaces_of(&self, instance: &Instance) -> impl Iterator<Item = &NetworkInterface> {
+        instance.network_interfaces.iter().filter_map(|id| self.network_interfaces.get(id))
+    }
+
+    /// A main table that nobody named is called `main`.
+    fn main_name(&self, table: RouteTableId) -> Option<&'static str> {
+        self.vpcs.values().any(|vpc| vpc.main_route_table == table).then_some("main")
+    }
+
+    fn vpc_of(&self, subnet: SubnetId) -> Option<VpcId> {
+        self.subnets.get(&subnet).map(|subnet| subnet.vpc)
+    }
+}

@@ -1,0 +1,113 @@
+//! Typed resource ids: a prefix and 8 or 17 hexadecimal digits, as AWS writes them.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The part of an id behind its prefix.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Hex {
+    value: u128,
+    digits: u8,
+}
+
+/// Why a text isn't the id it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' isn't an id of this kind: expected '{prefix}-' and 8 or 17 hexadecimal digits")]
+pub struct IdError {
+    text: String,
+    prefix: &'static str,
+}
+
+impl Hex {
+    fn parse(text: &str, prefix: &'static str) -> Result<Self, IdError> {
+        let digits = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
+        digits
+            .filter(|d| matches!(d.len(), 8 | 17) && d.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+            .and_then(|d| Some(Self { value: u128::from_str_radix(d, 16).ok()?, digits: d.len() as u8 }))
+            .ok_or_else(|| IdError { text: text.to_owned(), prefix })
+    }
+}
+
+macro_rules! ids {
+    ($($(#[doc = $doc:literal])* $name:ident = $prefix:literal;)*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Hex);
+
+        impl $name {
+            /// What stands before the dash.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// The id made of `seed`: 17 digits, the first a zero as on AWS.
+            #[must_use]
+            pub fn from_seed(seed: u64) -> Self {
+                Self(Hex { value: u128::from(seed), digits: 17 })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "-{:0width$x}"), self.0.value, width = usize::from(self.0.digits))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Hex::parse(text, $prefix).map(Self)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// A VPC.
+    VpcId = "vpc";
+    /// A subnet.
+    SubnetId = "subnet";
+    /// A route table.
+    RouteTableId = "rtb";
+    /// A security group.
+    SecurityGroupId = "sg";
+    /// A network ACL.
+    NetworkAclId = "acl";
+    /// An internet gateway.
+    InternetGatewayId = "igw";
+    /// A NAT gateway.
+    NatGatewayId = "nat";
+    /// A network interface.
+    NetworkInterfaceId = "eni";
+    /// An instance.
+    InstanceId = "i";
+    /// An Elastic IP address.
+    AllocationId = "eipalloc";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_read_back_as_they_are_written() {
+        for text in ["nat-0efd1351c899a1d4b", "nat-0123abcd"] {
+            assert_eq!(text.parse::<NatGatewayId>().unwrap().to_string(), text);
+        }
+        assert_eq!(VpcId::from_seed(0xab).to_string(), "vpc-000000000000000ab");
+    }
+
+    #[test]
+    fn another_kinds_id_is_refused() {
+        for text in
+            ["vpc-0efd1351c899a1d4b", "nat-", "nat-XYZ", "nat-0efd", "nat0efd1351c899a1d4b", "nat-0EFD1351C899A1D4B"]
+        {
+            assert!(text.parse::<NatGatewayId>().is_err(), "{text}");
+        }
+    }
+}

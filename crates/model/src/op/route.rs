@@ -1,0 +1,135 @@
+//! Route tables and routes.
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::id::*;
+use crate::refusal::{ErrorCode, Refusal};
+use crate::resource::*;
+use crate::world::World;
+
+/// no route may lead into the link-local service range.
+const LINK_LOCAL_SERVICES: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(169, 254, 168, 0), 22);
+
+impl World {
+    pub(super) fn create_route_table(
+        &mut self,
+        id: RouteTableId,
+        vpc: VpcId,
+        tags: Tags,
+        origin: Origin,
+    ) -> Result<(), Refusal> {
+        self.unused(self.route_tables.contains_key(&id), id)?;
+        let local = Route {
+            destination: self.vpc(vpc)?.cidr.into(),
+            target: RouteTarget::Local,
+            route_origin: RouteOrigin::CreateRouteTable,
+            origin: Origin::default(),
+        };
+        self.route_tables.insert(id, RouteTable { id, vpc, routes: vec![local], tags, origin });
+        Ok(())
+    }
+
+    pub(super) fn create_route(
+        &mut self,
+        route_table: RouteTableId,
+        destination: IpNet,
+        target: RouteTarget,
+        origin: Origin,
+    ) -> Result<(), Refusal> {
+        let refuse = |code, message| Err(Refusal::new(code, "DestinationCidrBlock", message));
+        let table = self.route_table(route_table)?;
+        let vpc = self.vpc(table.vpc)?;
+        let IpNet::V4(v4) = destination else {
+            let message = format!("{destination}: IPv6 routes aren't supported yet");
+            return refuse(ErrorCode::InvalidParameterValue, message);
+        };
+        if v4.addr() != v4.network() {
+            let message = format!("The destination CIDR block {v4} is not valid. Did you mean {}?", v4.trunc());
+            return refuse(ErrorCode::InvalidParameterValue, message);
+        }
+        if LINK_LOCAL_SERVICES.contains(&v4) {
+            let message = format!("{v4} lies in 169.254.168.0/22, which is reserved for AWS services.");
+            return refuse(ErrorCode::InvalidParameterValue, message);
+        }
+        if table.routes.iter().any(|route| route.destination == destination) {
+            return refuse(ErrorCode::RouteAlreadyExists, format!("The route identified by {v4} already exists."));
+        }
+        self.check_target(vpc.id, target)?;
+        if vpc.cidr.contains(&v4) {
+            self.check_more_specific(vpc.id, v4, target)?;
+        }
+        let route = Route { destination, target, route_origin: RouteOrigin::CreateRoute, origin };
+        if let Some(table) = self.route_tables.get_mut(&route_table) {
+            table.routes.push(route);
+        }
+        Ok(())
+    }
+
+    /// The target is there, and in the table's VPC.
+    fn check_target(&self, vpc: VpcId, target: RouteTarget) -> Result<(), Refusal> {
+        let (id, home) = match target {
+            RouteTarget::Local => (String::from("local"), vpc),
+            RouteTarget::InternetGateway(id) => (id.to_string(), self.internet_gateway(id)?.vpc),
+            RouteTarget::NatGateway(id) => (id.to_string(), self.subnet(self.nat_gateway(id)?.subnet)?.vpc),
+            RouteTarget::NetworkInterface(id) => (id.to_string(), self.subnet(self.network_interface(id)?.subnet)?.vpc),
+        };
+        if home != vpc {
+            let message = format!("route table and route target {id} belong to different networks ({vpc} and {home})");
+            return Err(Refusal::new(ErrorCode::InvalidParameterValue, "Target", message));
+        }
+        Ok(())
+    }
+
+    /// more specific than local means a whole subnet, and only some targets.
+    fn check_more_specific(&self, vpc: VpcId, destination: Ipv4Net, target: RouteTarget) -> Result<(), Refusal> {
+        let code = ErrorCode::InvalidParameterValue;
+        if !self.subnets.values().any(|subnet| subnet.vpc == vpc && subnet.cidr == destination) {
+            let message = "Route destination doesn't match any subnet CIDR blocks.";
+            return Err(Refusal::new(code, "DestinationCidrBlock", message));
+        }
+        match target {
+            RouteTarget::NatGateway(_) | RouteTarget::NetworkInterface(_) => Ok(()),
+            RouteTarget::Local | RouteTarget::InternetGateway(_) => {
+                let message = "Route target is not supported. This route only supports NAT gateways, network interfaces and Gateway Load Balancer endpoints as targets.";
+                Err(Refusal::new(code, "Target", message))
+            }
+        }
+    }
+
+    pub(super) fn associate_route_table(&mut self, table: RouteTableId, subnet: SubnetId) -> Result<(), Refusal> {
+        let (home, vpc) = (self.route_table(table)?.vpc, self.subnet(subnet)?.vpc);
+        same_network("route table", table, home, "subnet", subnet, vpc)?;
+        if let Some(other) = self.subnet(subnet)?.route_table {
+            let message = format!("the subnet {subnet} is already associated with {other}");
+            return Err(Refusal::new(ErrorCode::ResourceAlreadyAssociated, "RouteTableId", message));
+        }
+        if let Some(subnet) = self.subnets.get_mut(&subnet) {
+            subnet.route_table = Some(table);
+        }
+        Ok(())
+    }
+
+    pub(super) fn replace_main_route_table(&mut self, vpc: VpcId, table: RouteTableId) -> Result<(), Refusal> {
+        same_network("route table", table, self.route_table(table)?.vpc, "network", vpc, vpc)?;
+        if let Some(vpc) = self.vpcs.get_mut(&vpc) {
+            vpc.main_route_table = table;
+        }
+        Ok(())
+    }
+}
+
+/// Two resources that work together are of one VPC.
+pub(super) fn same_network(
+    what: &str,
+    id: impl std::fmt::Display,
+    home: VpcId,
+    with: &str,
+    other: impl std::fmt::Display,
+    other_home: VpcId,
+) -> Result<(), Refusal> {
+    if home == other_home {
+        return Ok(());
+    }
+    let message = format!("{what} {id} and {with} {other} belong to different networks.");
+    Err(Refusal::new(ErrorCode::InvalidParameterValue, "", message))
+}

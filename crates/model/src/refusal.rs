@@ -1,0 +1,87 @@
+//! Why the model refuses an operation, in AWS's words.
+
+/// AWS's error codes, as the EC2 API spells them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // The names are AWS's; their text is the message.
+pub enum ErrorCode {
+    GatewayNotAttached,
+    InvalidAllocationIdNotFound,
+    InvalidGroupDuplicate,
+    InvalidGroupNotFound,
+    InvalidInternetGatewayIdNotFound,
+    InvalidIpAddressInUse,
+    InvalidNetworkAclIdNotFound,
+    InvalidNetworkInterfaceIdNotFound,
+    InvalidParameterCombination,
+    InvalidParameterValue,
+    InvalidPermissionDuplicate,
+    InvalidRouteTableIdNotFound,
+    InvalidSubnetConflict,
+    InvalidSubnetIdNotFound,
+    InvalidSubnetRange,
+    InvalidVpcIdNotFound,
+    InvalidVpcRange,
+    InsufficientFreeAddressesInSubnet,
+    NatGatewayNotFound,
+    NetworkAclEntryAlreadyExists,
+    ResourceAlreadyAssociated,
+    RouteAlreadyExists,
+    RulesPerSecurityGroupLimitExceeded,
+    SecurityGroupsPerInterfaceLimitExceeded,
+}
+
+impl ErrorCode {
+    /// The code as the API prints it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GatewayNotAttached => "Gateway.NotAttached",
+            Self::InvalidAllocationIdNotFound => "InvalidAllocationID.NotFound",
+            Self::InvalidGroupDuplicate => "InvalidGroup.Duplicate",
+            Self::InvalidGroupNotFound => "InvalidGroup.NotFound",
+            Self::InvalidInternetGatewayIdNotFound => "InvalidInternetGatewayID.NotFound",
+            Self::InvalidIpAddressInUse => "InvalidIPAddress.InUse",
+            Self::InvalidNetworkAclIdNotFound => "InvalidNetworkAclID.NotFound",
+            Self::InvalidNetworkInterfaceIdNotFound => "InvalidNetworkInterfaceID.NotFound",
+            Self::InvalidParameterCombination => "InvalidParameterCombination",
+            Self::InvalidParameterValue => "InvalidParameterValue",
+            Self::InvalidPermissionDuplicate => "InvalidPermission.Duplicate",
+            Self::InvalidRouteTableIdNotFound => "InvalidRouteTableID.NotFound",
+            Self::InvalidSubnetConflict => "InvalidSubnet.Conflict",
+            Self::InvalidSubnetIdNotFound => "InvalidSubnetID.NotFound",
+            Self::InvalidSubnetRange => "InvalidSubnet.Range",
+            Self::InvalidVpcIdNotFound => "InvalidVpcID.NotFound",
+            Self::InvalidVpcRange => "InvalidVpc.Range",
+            Self::InsufficientFreeAddressesInSubnet => "InsufficientFreeAddressesInSubnet",
+            Self::NatGatewayNotFound => "NatGatewayNotFound",
+            Self::NetworkAclEntryAlreadyExists => "NetworkAclEntryAlreadyExists",
+            Self::ResourceAlreadyAssociated => "Resource.AlreadyAssociated",
+            Self::RouteAlreadyExists => "RouteAlreadyExists",
+            Self::RulesPerSecurityGroupLimitExceeded => "RulesPerSecurityGroupLimitExceeded",
+            Self::SecurityGroupsPerInterfaceLimitExceeded => "SecurityGroupsPerInterfaceLimitExceeded",
+        }
+    }
+}
+
+/// An operation that wasn't done; the world is as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", code.as_str())]
+pub struct Refusal {
+    /// AWS's code.
+    pub code: ErrorCode,
+    /// AWS's text where it is known, else ours.
+    pub message: String,
+    /// The request parameter at fault, by AWS's name (`CidrBlock`); empty for the request as a whole.
+    pub parameter: &'static str,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: ErrorCode, parameter: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), parameter }
+    }
+
+    /// An id that names nothing. AWS words this as «The KIND ID 'ID' does not exist».
+    pub(crate) fn not_found(code: ErrorCode, parameter: &'static str, kind: &str, id: impl std::fmt::Display) -> Self {
+        Self::new(code, parameter, format!("The {kind} ID '{id}' does not exist"))
+    }
+}

@@ -1,0 +1,427 @@
+//! The resources, as plain data under AWS's names.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::id::*;
+use crate::traffic::Traffic;
+
+/// Where a resource or a rule came from; opaque here. 0 is nowhere (made by AWS itself, as a local route).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Origin(pub u32);
+
+/// A number that names a network interface for the whole life of a lab and is never given out twice.
+/// Flow state is keyed by it, so it survives every change of the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Serial(pub u32);
+
+/// Tags by key; `Name` is the one that people read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tags(pub BTreeMap<String, String>);
+
+impl Tags {
+    /// Only a name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self(BTreeMap::from([("Name".to_owned(), name.to_owned())]))
+    }
+
+    /// The `Name` tag.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.0.get("Name").map(String::as_str)
+    }
+}
+
+/// A MAC address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl MacAddress {
+    /// A locally administered unicast address made of `seed`.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        let b = seed.to_be_bytes();
+        Self([0x06, b[3], b[4], b[5], b[6], b[7]])
+    }
+}
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A VPC with what AWS makes along with it.
+#[derive(Debug, Clone)]
+pub struct Vpc {
+    /// Its id.
+    pub id: VpcId,
+    /// The primary block.
+    pub cidr: Ipv4Net,
+    /// The region, as `ap-northeast-3`.
+    pub region: String,
+    /// Serves subnets without an association of their own.
+    pub main_route_table: RouteTableId,
+    /// Serves subnets that name none.
+    pub default_network_acl: NetworkAclId,
+    /// Serves interfaces that name none.
+    pub default_security_group: SecurityGroupId,
+    /// At most one is attached (IGW-1).
+    pub internet_gateway: Option<InternetGatewayId>,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A subnet.
+#[derive(Debug, Clone)]
+pub struct Subnet {
+    /// Its id.
+    pub id: SubnetId,
+    /// Its VPC.
+    pub vpc: VpcId,
+    /// Its block.
+    pub cidr: Ipv4Net,
+    /// As `ap-northeast-3a`.
+    pub availability_zone: String,
+    /// An explicit association; none means the VPC's main table.
+    pub route_table: Option<RouteTableId>,
+    /// Exactly one.
+    pub network_acl: NetworkAclId,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl Subnet {
+    /// The router's address, base + 1.
+    #[must_use]
+    pub fn router(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.cidr.network()) + 1)
+    }
+
+    /// The router's MAC address as this subnet sees it.
+    #[must_use]
+    pub fn router_mac(&self) -> MacAddress {
+        // Any stable mix does; 0x02 keeps it apart from every interface's (`MacAddress::from_seed`).
+        let id = self.id.to_string();
+        let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let b = hash.to_be_bytes();
+        MacAddress([0x02, b[0], b[1], b[2], b[3], b[4]])
+    }
+
+    /// Is `address` one of the five that nobody can have?
+    #[must_use]
+    pub fn is_reserved(&self, address: Ipv4Addr) -> bool {
+        let offset = u32::from(address).wrapping_sub(u32::from(self.cidr.network()));
+        offset < 4 || address == self.cidr.broadcast()
+    }
+}
+
+/// A route table.
+#[derive(Debug, Clone)]
+pub struct RouteTable {
+    /// Its id.
+    pub id: RouteTableId,
+    /// Its VPC.
+    pub vpc: VpcId,
+    /// At most one per destination; the local route first.
+    pub routes: Vec<Route>,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A route.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// What it matches.
+    pub destination: IpNet,
+    /// Where it leads.
+    pub target: RouteTarget,
+    /// How it came about, as AWS prints it (SEED-13).
+    pub route_origin: RouteOrigin,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RouteTarget {
+    /// Inside the VPC.
+    Local,
+    /// The internet gateway.
+    InternetGateway(InternetGatewayId),
+    /// A NAT gateway.
+    NatGateway(NatGatewayId),
+    /// A network interface: an appliance.
+    NetworkInterface(NetworkInterfaceId),
+}
+
+/// AWS's `Origin` of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RouteOrigin {
+    /// Made with its table: the local route.
+    CreateRouteTable,
+    /// Added.
+    CreateRoute,
+}
+
+/// A security group (SG-1).
+#[derive(Debug, Clone)]
+pub struct SecurityGroup {
+    /// Its id.
+    pub id: SecurityGroupId,
+    /// Its VPC.
+    pub vpc: VpcId,
+    /// Its group name, unique in the VPC.
+    pub name: String,
+    /// Its description.
+    pub description: String,
+    /// What may come in.
+    pub ingress: Vec<SecurityGroupRule>,
+    /// What may go out.
+    pub egress: Vec<SecurityGroupRule>,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// One rule of a security group; rules only allow.
+#[derive(Debug, Clone)]
+pub struct SecurityGroupRule {
+    /// Which packets.
+    pub traffic: Traffic,
+    /// Whose packets.
+    pub peer: Peer,
+    /// Its description.
+    pub description: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// The other side of a security group's rule: source of ingress, destination of egress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// A block of addresses.
+    Cidr(IpNet),
+    /// The private addresses of the interfaces that carry this group (SG-5).
+    SecurityGroup(SecurityGroupId),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cidr(net) => net.fmt(f),
+            Self::SecurityGroup(id) => id.fmt(f),
+        }
+    }
+}
+
+/// A network ACL (NACL-1).
+#[derive(Debug, Clone)]
+pub struct NetworkAcl {
+    /// Its id.
+    pub id: NetworkAclId,
+    /// Its VPC.
+    pub vpc: VpcId,
+    /// Entries for what enters a subnet, by rule number.
+    pub ingress: BTreeMap<u16, NetworkAclEntry>,
+    /// Entries for what leaves a subnet, by rule number.
+    pub egress: BTreeMap<u16, NetworkAclEntry>,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// One entry of a network ACL.
+#[derive(Debug, Clone)]
+pub struct NetworkAclEntry {
+    /// What happens to matching packets.
+    pub action: RuleAction,
+    /// Which packets.
+    pub traffic: Traffic,
+    /// Source of ingress, destination of egress.
+    pub cidr: IpNet,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// What a network ACL's entry does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RuleAction {
+    /// Lets the packet pass.
+    Allow,
+    /// Drops it silently (NACL-17).
+    Deny,
+}
+
+/// An internet gateway.
+#[derive(Debug, Clone)]
+pub struct InternetGateway {
+    /// Its id.
+    pub id: InternetGatewayId,
+    /// The VPC it is attached to.
+    pub vpc: VpcId,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// An Elastic IP address.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// Its id.
+    pub id: AllocationId,
+    /// The public address.
+    pub public_ip: Ipv4Addr,
+    /// The interface it belongs to.
+    pub network_interface: Option<NetworkInterfaceId>,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A network interface.
+#[derive(Debug, Clone)]
+pub struct NetworkInterface {
+    /// Its id.
+    pub id: NetworkInterfaceId,
+    /// Its number in flow state.
+    pub serial: Serial,
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// Its MAC address.
+    pub mac: MacAddress,
+    /// Its private address.
+    pub private_ip: Ipv4Addr,
+    /// Its groups; none for a NAT gateway's (NAT-4).
+    pub groups: Vec<SecurityGroupId>,
+    /// SDC-0.
+    pub source_dest_check: bool,
+    /// Whose it is.
+    pub attachment: Attachment,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// What a network interface belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Attachment {
+    /// An instance's interface number `device_index`, `eth0` in the guest for 0.
+    Instance {
+        /// The instance.
+        instance: InstanceId,
+        /// AWS's device index.
+        device_index: u8,
+    },
+    /// Requester-managed, of a NAT gateway.
+    NatGateway(NatGatewayId),
+}
+
+/// A NAT gateway.
+#[derive(Debug, Clone)]
+pub struct NatGateway {
+    /// Its id.
+    pub id: NatGatewayId,
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// Its interface, which holds its private address.
+    pub network_interface: NetworkInterfaceId,
+    /// Public or private (NAT-1).
+    pub connectivity: Connectivity,
+    /// NAT-33.
+    pub state: NatGatewayState,
+    /// When it was created, in RFC 3339.
+    pub create_time: String,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// AWS's `ConnectivityType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Connectivity {
+    /// No Elastic IP.
+    Private,
+    /// With an Elastic IP, which only the internet gateway uses (NAT-2).
+    Public(AllocationId),
+}
+
+/// NAT-33.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NatGatewayState {
+    /// In service.
+    Available,
+}
+
+/// An instance.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Whether it runs.
+    pub state: InstanceState,
+    /// What its guest looks like.
+    pub image: Image,
+    /// Its interfaces by device index.
+    pub network_interfaces: Vec<NetworkInterfaceId>,
+    /// Asked for a public address from Amazon's pool.
+    pub associate_public_ip: bool,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// AWS's instance state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InstanceState {
+    /// Running.
+    Running,
+}
+
+/// The part of a machine image that packets can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Image {
+    /// Amazon Linux 2: TTL 255 (SEED-6).
+    #[default]
+    AmazonLinux2,
+    /// Amazon Linux 2023: TTL 127.
+    AmazonLinux2023,
+    /// Ubuntu: TTL 64.
+    Ubuntu,
+}
+
+impl Image {
+    /// `net.ipv4.ip_default_ttl` in the guest.
+    #[must_use]
+    pub fn default_ttl(self) -> u8 {
+        match self {
+            Self::AmazonLinux2 => 255,
+            Self::AmazonLinux2023 => 127,
+            Self::Ubuntu => 64,
+        }
+    }
+}

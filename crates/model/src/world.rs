@@ -1,0 +1,124 @@
+//! All resources of a lab, and how to find them.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use crate::id::*;
+use crate::refusal::{ErrorCode, Refusal};
+use crate::resource::*;
+
+/// All resources of a lab. Reading is free; changing goes through [`World::apply`](crate::World::apply).
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    pub(crate) vpcs: BTreeMap<VpcId, Vpc>,
+    pub(crate) subnets: BTreeMap<SubnetId, Subnet>,
+    pub(crate) route_tables: BTreeMap<RouteTableId, RouteTable>,
+    pub(crate) security_groups: BTreeMap<SecurityGroupId, SecurityGroup>,
+    pub(crate) network_acls: BTreeMap<NetworkAclId, NetworkAcl>,
+    pub(crate) internet_gateways: BTreeMap<InternetGatewayId, InternetGateway>,
+    pub(crate) addresses: BTreeMap<AllocationId, Address>,
+    pub(crate) network_interfaces: BTreeMap<NetworkInterfaceId, NetworkInterface>,
+    pub(crate) nat_gateways: BTreeMap<NatGatewayId, NatGateway>,
+    pub(crate) instances: BTreeMap<InstanceId, Instance>,
+    pub(crate) last_serial: u32,
+}
+
+/// AWS's `State` of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RouteState {
+    /// Its target is there.
+    Active,
+    /// Its target is gone.
+    Blackhole,
+}
+
+/// Who holds a private address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AddressOwner {
+    /// Nobody can: one of the subnet's five.
+    Reserved,
+    /// An interface.
+    NetworkInterface(NetworkInterfaceId),
+}
+
+macro_rules! tables {
+    ($($(#[doc = $doc:literal])* $all:ident, $get:ident: $id:ident => $resource:ident, $code:ident, $parameter:literal, $kind:literal;)*) => {
+        impl World {$(
+            $(#[doc = $doc])*
+            pub fn $all(&self) -> impl Iterator<Item = &$resource> {
+                self.$all.values()
+            }
+
+            /// The one with this id.
+            ///
+            /// # Errors
+            /// AWS's code for an id that names nothing.
+            pub fn $get(&self, id: $id) -> Result<&$resource, Refusal> {
+                self.$all.get(&id).ok_or_else(|| Refusal::not_found(ErrorCode::$code, $parameter, $kind, id))
+            }
+        )*}
+    };
+}
+
+tables! {
+    /// All VPCs, by id.
+    vpcs, vpc: VpcId => Vpc, InvalidVpcIdNotFound, "VpcId", "vpc";
+    /// All subnets, by id.
+    subnets, subnet: SubnetId => Subnet, InvalidSubnetIdNotFound, "SubnetId", "subnet";
+    /// All route tables, by id.
+    route_tables, route_table: RouteTableId => RouteTable, InvalidRouteTableIdNotFound, "RouteTableId", "routeTable";
+    /// All security groups, by id.
+    security_groups, security_group: SecurityGroupId => SecurityGroup, InvalidGroupNotFound, "GroupId", "security group";
+    /// All network ACLs, by id.
+    network_acls, network_acl: NetworkAclId => NetworkAcl, InvalidNetworkAclIdNotFound, "NetworkAclId", "networkAcl";
+    /// All internet gateways, by id.
+    internet_gateways, internet_gateway: InternetGatewayId => InternetGateway, InvalidInternetGatewayIdNotFound, "GatewayId", "internetGateway";
+    /// All Elastic IP addresses, by id.
+    addresses, address: AllocationId => Address, InvalidAllocationIdNotFound, "AllocationId", "allocation";
+    /// All network interfaces, by id.
+    network_interfaces, network_interface: NetworkInterfaceId => NetworkInterface, InvalidNetworkInterfaceIdNotFound, "NetworkInterfaceId", "networkInterface";
+    /// All NAT gateways, by id.
+    nat_gateways, nat_gateway: NatGatewayId => NatGateway, NatGatewayNotFound, "NatGatewayId", "natGateway";
+    /// All instances, by id.
+    instances, instance: InstanceId => Instance, InvalidParameterValue, "InstanceId", "instance";
+}
+
+impl World {
+    /// The table that serves a subnet: its own association, else the VPC's main table.
+    ///
+    /// # Errors
+    /// When the subnet isn't of this world.
+    pub fn route_table_of(&self, subnet: &Subnet) -> Result<&RouteTable, Refusal> {
+        match subnet.route_table {
+            Some(id) => self.route_table(id),
+            None => self.route_table(self.vpc(subnet.vpc)?.main_route_table),
+        }
+    }
+
+    /// Is the route's target there?
+    #[must_use]
+    pub fn route_state(&self, route: &Route) -> RouteState {
+        let there = match route.target {
+            RouteTarget::Local => true,
+            RouteTarget::InternetGateway(id) => self.internet_gateways.contains_key(&id),
+            RouteTarget::NatGateway(id) => self.nat_gateways.contains_key(&id),
+            RouteTarget::NetworkInterface(id) => self.network_interfaces.contains_key(&id),
+        };
+        if there { RouteState::Active } else { RouteState::Blackhole }
+    }
+
+    /// Who holds `address` in `subnet`; `None` if it is free.
+    #[must_use]
+    pub fn address_owner(&self, subnet: &Subnet, address: Ipv4Addr) -> Option<AddressOwner> {
+        if subnet.is_reserved(address) {
+            return Some(AddressOwner::Reserved);
+        }
+        let holds = |eni: &&NetworkInterface| eni.subnet == subnet.id && eni.private_ip == address;
+        self.network_interfaces.values().find(holds).map(|eni| AddressOwner::NetworkInterface(eni.id))
+    }
+
+    pub(crate) fn next_serial(&mut self) -> Serial {
+        self.last_serial += 1;
+        Serial(self.last_serial)
+    }
+}

@@ -1,0 +1,189 @@
+//! The fields of a packet that hops see, and the key of its flow.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// A MAC address.
+pub type Mac = [u8; 6];
+
+/// TCP's flag bits as they stand in the header's fourteenth byte.
+pub mod tcp_flags {
+    #![allow(missing_docs)]
+    pub const FIN: u8 = 0x01;
+    pub const SYN: u8 = 0x02;
+    pub const RST: u8 = 0x04;
+    pub const ACK: u8 = 0x10;
+}
+
+/// Who talks to whom: the direction in which one packet goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Flow {
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Source port; the id of an echo request; else 0.
+    pub src_port: u16,
+    /// Destination port; the id of an echo reply; else 0.
+    pub dst_port: u16,
+}
+
+impl Flow {
+    /// The flow of the answers.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self { src: self.dst, dst: self.src, protocol: self.protocol, src_port: self.dst_port, dst_port: self.src_port }
+    }
+
+    /// The same for both directions.
+    #[must_use]
+    pub fn canonical(self) -> Self {
+        let back = self.reversed();
+        if (self.src, self.src_port) <= (back.src, back.src_port) { self } else { back }
+    }
+}
+
+/// What kind of packet it is beyond its flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// TCP with these [`tcp_flags`].
+    Tcp(u8),
+    /// UDP.
+    Udp,
+    /// ICMP echo request.
+    EchoRequest,
+    /// ICMP echo reply.
+    EchoReply,
+    /// An ICMP error with the flow of the packet that it quotes, as that packet was sent.
+    IcmpError {
+        /// ICMP type.
+        kind: u8,
+        /// ICMP code.
+        code: u8,
+        /// The quoted packet's flow.
+        quoted: Flow,
+    },
+    /// Another ICMP message.
+    Icmp {
+        /// ICMP type.
+        kind: u8,
+        /// ICMP code.
+        code: u8,
+    },
+    /// A piece of a fragmented datagram; its ports are not read.
+    Fragment,
+    /// Another protocol.
+    Other,
+}
+
+impl Kind {
+    /// ICMP type and code.
+    #[must_use]
+    pub fn icmp(self) -> Option<(u8, u8)> {
+        match self {
+            Self::EchoRequest => Some((8, 0)),
+            Self::EchoReply => Some((0, 0)),
+            Self::IcmpError { kind, code, .. } | Self::Icmp { kind, code } => Some((kind, code)),
+            Self::Tcp(_) | Self::Udp | Self::Fragment | Self::Other => None,
+        }
+    }
+}
+
+/// The fields of an IP packet that a hop reads or writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Headers {
+    /// Source MAC address.
+    pub src_mac: Mac,
+    /// Destination MAC address.
+    pub dst_mac: Mac,
+    /// Time to live.
+    pub ttl: u8,
+    /// Addresses, protocol and ports.
+    pub flow: Flow,
+    /// The rest.
+    pub kind: Kind,
+}
+
+impl fmt::Display for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Flow { src, dst, protocol, src_port, dst_port } = self.flow;
+        match self.kind {
+            Kind::Tcp(flags) => {
+                let names =
+                    [(tcp_flags::SYN, "S"), (tcp_flags::FIN, "F"), (tcp_flags::RST, "R"), (tcp_flags::ACK, ".")];
+                let flags: String = names.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect();
+                write!(f, "tcp {src}:{src_port} → {dst}:{dst_port} [{flags}]")
+            }
+            Kind::Udp => write!(f, "udp {src}:{src_port} → {dst}:{dst_port}"),
+            Kind::EchoRequest => write!(f, "icmp echo-request {src} → {dst} id {src_port}"),
+            Kind::EchoReply => write!(f, "icmp echo-reply {src} → {dst} id {dst_port}"),
+            Kind::IcmpError { kind, code, .. } | Kind::Icmp { kind, code } => {
+                write!(f, "icmp type {kind} code {code} {src} → {dst}")
+            }
+            Kind::Fragment => write!(f, "fragment (protocol {protocol}) {src} → {dst}"),
+            Kind::Other => write!(f, "protocol {protocol} {src} → {dst}"),
+        }
+    }
+}
+
+/// Everything that decides a packet's way besides TTL and length, in 40 bytes that hash at once. Wide enough for
+/// IPv6; IPv4 addresses stand in it as mapped ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FlowKey {
+    src: [u8; 16],
+    dst: [u8; 16],
+    src_port: u16,
+    dst_port: u16,
+    /// Where the packet came in.
+    port: u16,
+    protocol: u8,
+    /// Sent to the router's MAC address, not a neighbour's.
+    to_router: bool,
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 40);
+
+impl FlowKey {
+    /// The key of a packet of `flow` that came in at `port`.
+    #[must_use]
+    pub fn new(port: u16, to_router: bool, flow: &Flow) -> Self {
+        let wide = |address: IpAddr| match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        let Flow { src, dst, protocol, src_port, dst_port } = *flow;
+        Self { src: wide(src), dst: wide(dst), src_port, dst_port, port, protocol, to_router }
+    }
+
+    /// The flow it was made of.
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        let narrow = |octets: [u8; 16]| Ipv6Addr::from(octets).to_canonical();
+        let (src, dst) = (narrow(self.src), narrow(self.dst));
+        Flow { src, dst, protocol: self.protocol, src_port: self.src_port, dst_port: self.dst_port }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directions_have_one_canonical_flow() {
+        let flow = Flow {
+            src: "10.0.0.11".parse().unwrap(),
+            dst: "10.0.1.55".parse().unwrap(),
+            protocol: 1,
+            src_port: 4711,
+            dst_port: 0,
+        };
+        assert_eq!(flow.canonical(), flow.reversed().canonical());
+        assert_eq!(flow.reversed().reversed(), flow);
+        let to_self = Flow { dst: flow.src, ..flow };
+        assert_eq!(to_self.canonical(), to_self.reversed().canonical());
+        assert_eq!(FlowKey::new(3, true, &flow).flow(), flow);
+    }
+}

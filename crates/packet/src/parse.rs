@@ -1,0 +1,230 @@
+//! Bytes to fields: every check that later code relies on is made here, once.
+
+use std::net::Ipv4Addr;
+
+use etherparse::{
+    ArpPacketSlice, EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, TcpHeaderSlice, UdpHeaderSlice,
+};
+
+use crate::checksum;
+use crate::flow::{Flow, Headers, Kind, Mac};
+use crate::vnet::{Segmentation, VnetHeader};
+
+/// Length of an Ethernet header, bytes.
+pub const ETHERNET: usize = 14;
+
+/// Offsets of the fields that edits touch.
+pub(crate) const IPV4_CHECKSUM: usize = 10;
+pub(crate) const TCP_CHECKSUM: usize = 16;
+pub(crate) const UDP_CHECKSUM: usize = 6;
+pub(crate) const ICMP_HEADER: usize = 8;
+
+/// The check that a frame failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+pub enum Malformed {
+    /// Ends before its headers do.
+    #[error("the frame is shorter than its headers")]
+    Short,
+    /// RFC 791: header shorter than 20 bytes, total length beyond the frame, another version.
+    #[error("the IPv4 header contradicts itself or the frame's length")]
+    Ipv4Header,
+    /// RFC 791: header checksum.
+    #[error("the IPv4 header's checksum is wrong")]
+    Ipv4Checksum,
+    /// RFC 9293, RFC 768: data offset or length beyond the packet.
+    #[error("the TCP or UDP header contradicts the packet's length")]
+    L4Header,
+    /// RFC 792: an error that doesn't quote enough of a packet.
+    #[error("the ICMP error doesn't quote a packet")]
+    Quote,
+    /// A virtio-net header that asks for a checksum elsewhere than where the packet has one.
+    #[error("the virtio-net header's checksum offsets don't fit the packet")]
+    ChecksumOffset,
+    /// A virtio-net header that asks for a segmentation that doesn't fit the packet.
+    #[error("the virtio-net header's segmentation doesn't fit the packet")]
+    Segmentation,
+}
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame {
+    /// An IPv4 packet.
+    Ipv4(Parsed),
+    /// An ARP packet for IPv4 over Ethernet.
+    Arp(Arp),
+    /// IPv6.
+    Ipv6 {
+        /// Source MAC address.
+        src_mac: Mac,
+    },
+    /// Anything else.
+    Other {
+        /// Source MAC address.
+        src_mac: Mac,
+        /// Its EtherType.
+        ether_type: u16,
+    },
+}
+
+/// An IPv4 packet: what hops see, and where it stands in the frame. Offsets count from the Ethernet header on and are
+/// inside the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parsed {
+    /// The fields.
+    pub headers: Headers,
+    /// Where the L4 header starts.
+    pub l4: usize,
+    /// Where the packet ends; the frame may be longer.
+    pub end: usize,
+    /// Length of an ICMP error's quoted IP header; else 0.
+    pub(crate) quoted_header: usize,
+}
+
+/// An ARP packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arp {
+    /// MAC address of the frame.
+    pub src_mac: Mac,
+    /// Asks; else it answers or announces.
+    pub request: bool,
+    /// Who asks.
+    pub sender_mac: Mac,
+    /// Address of who asks.
+    pub sender: Ipv4Addr,
+    /// Address that is asked for.
+    pub target: Ipv4Addr,
+}
+
+/// Reads a frame.
+///
+/// # Errors
+/// The check that it failed.
+pub fn parse(vnet: &VnetHeader, frame: &[u8]) -> Result<Frame, Malformed> {
+    let ethernet = Ethernet2HeaderSlice::from_slice(frame).map_err(|_| Malformed::Short)?;
+    let (src_mac, dst_mac) = (ethernet.source(), ethernet.destination());
+    match ethernet.ether_type() {
+        EtherType::IPV4 => ipv4(vnet, frame, src_mac, dst_mac).map(Frame::Ipv4),
+        EtherType::IPV6 => Ok(Frame::Ipv6 { src_mac }),
+        EtherType::ARP => arp(&frame[ETHERNET..], src_mac),
+        other => Ok(Frame::Other { src_mac, ether_type: other.0 }),
+    }
+}
+
+fn arp(bytes: &[u8], src_mac: Mac) -> Result<Frame, Malformed> {
+    let packet = ArpPacketSlice::from_slice(bytes).map_err(|_| Malformed::Short)?.to_packet();
+    let request = packet.operation == etherparse::ArpOperation::REQUEST;
+    match packet.try_eth_ipv4() {
+        Ok(arp) => Ok(Frame::Arp(Arp {
+            src_mac,
+            request,
+            sender_mac: arp.sender_mac,
+            sender: arp.sender_ipv4.into(),
+            target: arp.target_ipv4.into(),
+        })),
+        Err(_) => Ok(Frame::Other { src_mac, ether_type: EtherType::ARP.0 }),
+    }
+}
+
+fn ipv4(vnet: &VnetHeader, frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<Parsed, Malformed> {
+    let packet = &frame[ETHERNET..];
+    let ip = Ipv4HeaderSlice::from_slice(packet).map_err(|_| Malformed::Ipv4Header)?;
+    let header = ip.slice().len();
+    let total = usize::from(ip.total_len());
+    if total < header || total > packet.len() {
+        return Err(Malformed::Ipv4Header);
+    }
+    if checksum::fold(checksum::add(0, ip.slice())) != 0xffff {
+        return Err(Malformed::Ipv4Checksum);
+    }
+    let (l4, end) = (ETHERNET + header, ETHERNET + total);
+    let payload = &frame[l4..end];
+
+    let mut flow = Flow {
+        src: ip.source_addr().into(),
+        dst: ip.destination_addr().into(),
+        protocol: ip.protocol().0,
+        src_port: 0,
+        dst_port: 0,
+    };
+    let mut quoted_header = 0;
+    let kind = if ip.is_fragmenting_payload() {
+        Kind::Fragment
+    } else {
+        match ip.protocol() {
+            IpNumber::TCP => {
+                let tcp = TcpHeaderSlice::from_slice(payload).map_err(|_| Malformed::L4Header)?;
+                (flow.src_port, flow.dst_port) = (tcp.source_port(), tcp.destination_port());
+                Kind::Tcp(tcp.slice()[13])
+            }
+            IpNumber::UDP => {
+                let udp = UdpHeaderSlice::from_slice(payload).map_err(|_| Malformed::L4Header)?;
+                let whole = vnet.segmentation == Segmentation::None;
+                if whole && !(8..=payload.len()).contains(&usize::from(udp.length())) {
+                    return Err(Malformed::L4Header);
+                }
+                (flow.src_port, flow.dst_port) = (udp.source_port(), udp.destination_port());
+                Kind::Udp
+            }
+            IpNumber::ICMP => icmp(payload, &mut flow, &mut quoted_header)?,
+            _ => Kind::Other,
+        }
+    };
+    check_offload(vnet, kind, l4)?;
+    let headers = Headers { src_mac, dst_mac, ttl: ip.ttl(), flow, kind };
+    Ok(Parsed { headers, l4, end, quoted_header })
+}
+
+fn icmp(payload: &[u8], flow: &mut Flow, quoted_header: &mut usize) -> Result<Kind, Malformed> {
+    let [kind, code, _, _, id_high, id_low, _, _] = *payload.first_chunk::<ICMP_HEADER>().ok_or(Malformed::L4Header)?;
+    let id = u16::from_be_bytes([id_high, id_low]);
+    Ok(match kind {
+        8 => {
+            flow.src_port = id;
+            Kind::EchoRequest
+        }
+        0 => {
+            flow.dst_port = id;
+            Kind::EchoReply
+        }
+        // Destination unreachable, source quench, redirect, time exceeded, parameter problem (RFC 792).
+        3 | 4 | 5 | 11 | 12 => {
+            let (quoted, header) = quote(&payload[ICMP_HEADER..])?;
+            *quoted_header = header;
+            Kind::IcmpError { kind, code, quoted }
+        }
+        _ => Kind::Icmp { kind, code },
+    })
+}
+
+/// The flow of a quoted packet and the length of its IP header. RFC 792 promises eight bytes behind that header.
+fn quote(bytes: &[u8]) -> Result<(Flow, usize), Malformed> {
+    let ip = Ipv4HeaderSlice::from_slice(bytes).map_err(|_| Malformed::Quote)?;
+    let header = ip.slice().len();
+    let [a, b, c, d, e, f, _, _] = *bytes[header..].first_chunk::<8>().ok_or(Malformed::Quote)?;
+    let (src_port, dst_port) = match (ip.protocol(), a) {
+        (IpNumber::TCP | IpNumber::UDP, _) => (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])),
+        (IpNumber::ICMP, 8) => (u16::from_be_bytes([e, f]), 0),
+        (IpNumber::ICMP, 0) => (0, u16::from_be_bytes([e, f])),
+        _ => (0, 0),
+    };
+    let (src, dst) = (ip.source_addr().into(), ip.destination_addr().into());
+    Ok((Flow { src, dst, protocol: ip.protocol().0, src_port, dst_port }, header))
+}
+
+/// A guest's virtio-net header is not to be trusted: what it asks for must be what the packet is.
+fn check_offload(vnet: &VnetHeader, kind: Kind, l4: usize) -> Result<(), Malformed> {
+    let checksum = match kind {
+        Kind::Tcp(_) => Some(TCP_CHECKSUM),
+        Kind::Udp => Some(UDP_CHECKSUM),
+        _ => None,
+    };
+    if vnet.needs_csum && (usize::from(vnet.csum_start) != l4 || checksum != Some(usize::from(vnet.csum_offset))) {
+        return Err(Malformed::ChecksumOffset);
+    }
+    let fits = match vnet.segmentation {
+        Segmentation::None => true,
+        Segmentation::TcpV4 => matches!(kind, Kind::Tcp(_)) && vnet.needs_csum && vnet.segment_size > 0,
+        Segmentation::Udp => kind == Kind::Udp && vnet.needs_csum && vnet.segment_size > 0,
+    };
+    if fits { Ok(()) } else { Err(Malformed::Segmentation) }
+}
