@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use comfy_table::{Table, presets};
-use minivpc_control::view::{Drops, Flows, JourneyView, Status, StepView, Summary, Trace};
+use minivpc_control::view::{Drops, Fields, Flows, JourneyView, Status, StepView, Summary, Trace};
 
 /// One line of counts.
 pub fn summary(summary: &Summary) -> String {
@@ -96,25 +96,16 @@ pub fn drops(drops: &Drops) -> String {
     for (reason, words) in told {
         let _ = writeln!(text, "{reason}: {words}");
     }
-    if drops.more > 0 {
-        let _ = writeln!(text, "{} packets more of other kinds", drops.more);
-    }
     text
 }
 
 /// Live connections.
 pub fn flows(flows: &Flows, why: bool) -> String {
-    let name = |protocol| match protocol {
-        1 => "icmp".to_owned(),
-        6 => "tcp".to_owned(),
-        17 => "udp".to_owned(),
-        other => other.to_string(),
-    };
     let row = |flow: &minivpc_control::view::FlowView| {
         let arrow = if flow.direction == "egress" { "→" } else { "←" };
         vec![
             flow.interface.name.clone(),
-            name(flow.protocol),
+            protocol_name(flow.protocol),
             format!("{} {arrow} {}", flow.local, flow.remote),
             flow.phase.clone(),
             format!("{:.1} s", flow.age_seconds),
@@ -135,7 +126,7 @@ pub fn flows(flows: &Flows, why: bool) -> String {
 /// A packet's journey, and that of the answer.
 pub fn trace(trace: &Trace, reply: bool) -> String {
     let there = &trace.there;
-    let mut text = format!("{} → {}   {}\n{}", trace.from, trace.to, there.packet, steps(&there.steps));
+    let mut text = format!("{} → {}   {}\n{}", trace.from, trace.to, packet(&there.sent), steps(&there.steps));
     let _ = write!(text, "   {}", ending(there));
     let Some(back) = &trace.back else { return text };
     let through = match back.through.as_slice() {
@@ -148,7 +139,7 @@ pub fn trace(trace: &Trace, reply: bool) -> String {
     let hint = if shown { "" } else { "   (--reply shows them)" };
     let _ = write!(text, "{:11}reply: {} steps{through}, {}{hint}", "", back.steps.len(), short_ending(back));
     if shown {
-        let _ = write!(text, "\n\n{} → {}   {}\n{}", trace.to, trace.from, back.packet, steps(&back.steps));
+        let _ = write!(text, "\n\n{} → {}   {}\n{}", trace.to, trace.from, packet(&back.sent), steps(&back.steps));
         let _ = write!(text, "   {}", ending(back));
     }
     text
@@ -170,26 +161,64 @@ fn short_ending(journey: &JourneyView) -> String {
     }
 }
 
+/// Decisions of hops that judge are short; longer ones speak for themselves.
+const DECISION: usize = 6;
+
 /// One line per hop, in columns.
 fn steps(steps: &[StepView]) -> String {
-    let named = |step: &StepView| match &step.subnet {
+    let name = |step: &StepView| match &step.subnet {
         Some(subnet) => format!("{} {} ({subnet})", step.name, step.id),
         None => format!("{} {}", step.name, step.id),
     };
-    let width = |part: fn(&StepView) -> usize| steps.iter().map(part).max().unwrap_or_default();
-    let names = steps.iter().map(|step| named(step).chars().count()).max().unwrap_or_default();
-    let subjects = width(|step| step.subject.chars().count());
-    let decisions = width(|step| step.decision.chars().count());
-    let notes = width(|step| step.note.chars().count());
+    let names = steps.iter().map(|step| length(&name(step))).max().unwrap_or_default();
+    let subjects = steps.iter().filter(|step| step.hop != "nat").map(|step| length(&step.subject)).max();
+    let said = |step: &StepView| {
+        let StepView { hop, subject, decision, note, .. } = step;
+        match hop.as_str() {
+            "nat" if !subject.is_empty() && decision != "drop" => format!("{subject}, {note}"),
+            "rtb" if !note.is_empty() && decision != "drop" => {
+                format!("{subject:0$}  {decision} ({note})", subjects.unwrap_or_default())
+            }
+            _ => format!("{subject:0$}  {decision:DECISION$} {note}", subjects.unwrap_or_default()),
+        }
+    };
+    let widest = steps.iter().map(|step| length(said(step).trim_end())).max().unwrap_or_default();
     let mut text = String::new();
     for (number, step) in (1..).zip(steps) {
-        let StepView { hop, subject, decision, note, .. } = step;
         let line = format!(
-            "{number:2} {hop:3}  {:names$}  {subject:subjects$}  {decision:decisions$}  {note:notes$}  {}",
-            named(step),
+            "{number:2} {:3}  {:names$}  {:widest$}  {}",
+            step.hop,
+            name(step),
+            said(step).trim_end(),
             step.place.as_deref().unwrap_or_default()
         );
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+fn length(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// A packet as the head of its journey.
+fn packet(fields: &Fields) -> String {
+    let Fields { source, destination, source_port, destination_port, .. } = fields;
+    match (fields.protocol, fields.icmp_type, source_port, destination_port) {
+        (1, Some(8), ..) => format!("icmp echo-request   {source} → {destination}"),
+        (1, Some(0), ..) => format!("icmp echo-reply   {source} → {destination}"),
+        (protocol, _, Some(from), Some(to)) => {
+            format!("{}   {source}:{from} → {destination}:{to}", protocol_name(protocol))
+        }
+        (protocol, ..) => format!("{}   {source} → {destination}", protocol_name(protocol)),
+    }
+}
+
+fn protocol_name(protocol: u8) -> String {
+    match protocol {
+        1 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        other => other.to_string(),
+    }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use minivpc_config::Lab;
-use minivpc_dataplane::state::NatKey;
+use minivpc_dataplane::state::{Connection, ConnectionKey, NatKey};
 use minivpc_dataplane::{Engine, Kind, Now, Probe, compile, tcp_flags};
 use minivpc_host::{GuestSpec, HostError, InterfaceSpec, Keeper, LinkStats, Ports, Worker};
 use minivpc_model::{Attachment, Instance, NetworkInterface, Refusal};
@@ -226,7 +226,6 @@ impl Running {
         for (key, _) in state.sessions(now) {
             *sessions.entry(key.nat.0).or_default() += 1;
         }
-        let (drops, more) = self.engine.drops().list();
         view::Status {
             lab: self.lab.name.clone(),
             up_seconds: self.clock.elapsed().as_secs(),
@@ -234,17 +233,16 @@ impl Running {
             nat_gateways: views.nat_gateways(&sessions),
             internet_gateways: views.internet_gateways(),
             connections: state.connections(now).len(),
-            drops: more + drops.iter().map(|dropped| dropped.count).sum::<u64>(),
+            drops: self.engine.drops().list().iter().map(|dropped| dropped.count).sum(),
         }
     }
 
     fn drops(&self, views: &Views<'_>) -> view::Drops {
-        let (drops, more) = self.engine.drops().list();
-        let mut drops: Vec<_> = drops.iter().map(|dropped| views.drop(dropped)).collect();
+        let mut drops: Vec<_> = self.engine.drops().list().iter().map(|dropped| views.drop(dropped)).collect();
         for link in self.links().into_values().flatten().filter(|link| link.engine_too_slow > 0) {
             drops.push(self.too_slow(views, &link));
         }
-        view::Drops { drops, more }
+        view::Drops { drops }
     }
 
     /// What the kernel dropped because nobody read it in time.
@@ -273,8 +271,7 @@ impl Running {
     fn flows(&self, views: &Views<'_>) -> view::Flows {
         let now = self.now();
         let serials: HashMap<_, _> = self.lab.world.network_interfaces().map(|eni| (eni.serial, eni)).collect();
-        let flow = |(key, connection): (minivpc_dataplane::state::ConnectionKey, _)| {
-            let connection: minivpc_dataplane::state::Connection = connection;
+        let flow = |(key, connection): (ConnectionKey, Connection)| {
             let eni = serials.get(&key.eni)?;
             let own = IpAddr::from(eni.private_ip);
             let flow = if key.flow.src == own { key.flow } else { key.flow.reversed() };
@@ -283,7 +280,7 @@ impl Running {
                 _ if port != 0 => format!("{address} id {port}"),
                 _ => address.to_string(),
             };
-            let steps = connection.way.iter().flat_map(|way| way.iter());
+            let steps = self.engine.recall(views.snapshot, now, &key, &connection);
             Some(view::FlowView {
                 interface: views.interface(eni.id),
                 direction: connection.direction.as_str().to_owned(),
@@ -293,7 +290,7 @@ impl Running {
                 phase: format!("{:?}", connection.phase).to_lowercase(),
                 age_seconds: now.since(connection.opened).0 as f64 / 1e9,
                 idle_seconds: now.since(connection.last_seen).0 as f64 / 1e9,
-                steps: steps.map(|step| views.step(step.line(views.snapshot))).collect(),
+                steps: steps.into_iter().map(|line| views.step(line)).collect(),
             })
         };
         let mut flows: Vec<_> = self.engine.state().connections(now).into_iter().filter_map(flow).collect();

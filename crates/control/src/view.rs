@@ -122,8 +122,6 @@ pub struct Resource {
 pub struct Drops {
     /// By kind, oldest first.
     pub drops: Vec<Drop>,
-    /// Packets more, which the log had no room to tell apart.
-    pub more: u64,
 }
 
 /// Drops of one kind.
@@ -321,6 +319,7 @@ impl Views<'_> {
             Subject::Arp(target) => (format!("arp who-has {target}"), None),
             Subject::EtherType(number) => (format!("ethertype 0x{number:04x}"), None),
             Subject::Frame => ("frame".to_owned(), None),
+            Subject::Folded => ("earlier packets".to_owned(), None),
         };
         let seconds = |at: minivpc_dataplane::Now| at.0 as f64 / 1e9;
         Drop {

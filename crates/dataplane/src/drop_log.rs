@@ -12,7 +12,8 @@ use crate::Now;
 use crate::drop::DropReason;
 use crate::explain::Component;
 
-/// Most kinds of drops that are told apart.
+/// Most packets that are told apart. When there are more, the half that was seen longest ago is folded into counts
+/// by reason, so a flood doesn't hide what comes after it.
 const CAPACITY: usize = 4096;
 
 /// What was dropped.
@@ -26,6 +27,8 @@ pub enum Subject {
     EtherType(u16),
     /// A frame that isn't looked into.
     Frame,
+    /// Packets that are no longer told apart.
+    Folded,
 }
 
 /// Drops of one kind.
@@ -50,13 +53,7 @@ pub struct Dropped {
 /// Drops since the lab came up.
 #[derive(Debug, Default)]
 pub struct DropLog {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    kinds: HashMap<Kind, Dropped, RandomState>,
-    more: u64,
+    kinds: Mutex<HashMap<Kind, Dropped, RandomState>>,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -81,26 +78,53 @@ impl DropLog {
             other => other,
         };
         let kind = Kind { reason, component, subject: told_apart, sender };
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = inner.kinds.len() >= CAPACITY;
-        if let Some(dropped) = inner.kinds.get_mut(&kind) {
-            dropped.count += 1;
-            dropped.last = now;
-            dropped.subject = subject;
-        } else if full {
-            inner.more += 1;
-        } else {
-            let dropped = Dropped { reason, component, subject, sender, count: 1, first: now, last: now };
-            inner.kinds.insert(kind, dropped);
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        if kinds.len() >= CAPACITY && !kinds.contains_key(&kind) {
+            fold(&mut kinds);
         }
+        let dropped = kinds.entry(kind).or_insert(Dropped {
+            reason,
+            component,
+            subject,
+            sender,
+            count: 0,
+            first: now,
+            last: now,
+        });
+        dropped.count += 1;
+        dropped.last = now;
+        dropped.subject = subject;
     }
 
-    /// All kinds of drops, oldest first, and how many packets more were dropped that the log had no room to tell apart.
+    /// All kinds of drops, oldest first.
     #[must_use]
-    pub fn list(&self) -> (Vec<Dropped>, u64) {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = inner.kinds.values().copied().collect();
+    pub fn list(&self) -> Vec<Dropped> {
+        let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = kinds.values().copied().collect();
         all.sort_by_key(|dropped| (dropped.first, dropped.reason));
-        (all, inner.more)
+        all
+    }
+}
+
+/// What remains of folded kinds is one for each reason, component and sender: as many as the lab is large.
+fn fold(kinds: &mut HashMap<Kind, Dropped, RandomState>) {
+    let told_apart = || kinds.values().filter(|dropped| dropped.subject != Subject::Folded);
+    let mut times: Vec<_> = told_apart().map(|dropped| dropped.last).collect();
+    let middle = times.len() / 2;
+    if times.is_empty() {
+        return;
+    }
+    let oldest = *times.select_nth_unstable(middle).1;
+    let old: Vec<_> =
+        kinds.extract_if(|kind, dropped| kind.subject != Subject::Folded && dropped.last <= oldest).collect();
+    for (kind, dropped) in old {
+        let folded = kinds.entry(Kind { subject: Subject::Folded, ..kind }).or_insert(Dropped {
+            subject: Subject::Folded,
+            count: 0,
+            ..dropped
+        });
+        folded.count += dropped.count;
+        folded.first = folded.first.min(dropped.first);
+        folded.last = folded.last.max(dropped.last);
     }
 }

@@ -46,7 +46,7 @@ pub use snapshot::*;
 pub use trace::{Journey, Probe};
 pub use walk::Verdict;
 
-use state::{ConnectionKey, NatKey, NotCommitted, State, View};
+use state::{NatKey, NotCommitted, State, View};
 use walk::{At, Walk};
 
 /// A point in time: nanoseconds since the lab came up.
@@ -149,8 +149,7 @@ impl Engine {
         match verdict {
             Verdict::Deliver { eni } => {
                 if let At::Sent { eni: sender } = at {
-                    let key = ConnectionKey::new(snapshot.eni(sender).serial, packet.headers.flow);
-                    self.state.remember_way(key, &steps.0);
+                    self.state.remember_way(snapshot.eni(sender).serial, &packet.headers, &steps.0);
                 }
                 Edit::between(&packet.headers, &after).apply(packet, vnet, frame);
                 emit(eni, vnet, frame);

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
 
 use crate::drop::DropReason;
-use crate::explain::{Full, Line, Recorded, Step};
+use crate::explain::{Full, Line, NatAct, Recorded, Step};
 use crate::snapshot::{EniKind, Snapshot};
-use crate::state::{Change, Txn, View};
+use crate::state::{Change, Connection, ConnectionKey, Lease, SessionKey, Txn, View};
 use crate::walk::{At, Verdict, Walk};
 use crate::{Engine, Now};
 
@@ -90,6 +90,55 @@ impl Engine {
         let (last, changes) = (walk.packet, walk.txn.clone());
         Journey { sent, last, verdict, steps: recorder.steps, changes }
     }
+}
+
+impl Engine {
+    /// The way that a connection's packets took, in words; empty if its interface has sent none.
+    #[must_use]
+    pub fn recall(&self, snapshot: &Snapshot, now: Now, key: &ConnectionKey, connection: &Connection) -> Vec<Line> {
+        let Some(way) = &connection.way else { return Vec::new() };
+        let flow = if way.reversed { key.flow.reversed() } else { key.flow };
+        let kind = match flow.protocol {
+            1 if flow.src_port != 0 => Kind::EchoRequest,
+            1 => Kind::EchoReply,
+            6 => Kind::Tcp(0),
+            17 => Kind::Udp,
+            _ => Kind::Other,
+        };
+        let view = View::new(&self.state, &[], now);
+        let mut packet = Some(Headers { src_mac: [0; 6], dst_mac: [0; 6], ttl: way.ttl, flow, kind });
+        let line = |step: &Step| {
+            let before = packet;
+            if let Step::Nat { nat, act } = *step {
+                packet = before.and_then(|before| retranslate(snapshot, view, nat, act, before));
+            }
+            match (before, packet) {
+                (Some(before), Some(after)) => {
+                    Recorded { step: *step, before, after, misses: Vec::new() }.line(snapshot, None)
+                }
+                // The NAT session has ended since: what the packet looked like is forgotten.
+                _ => step.line(snapshot),
+            }
+        };
+        way.steps.iter().map(line).collect()
+    }
+}
+
+/// What a NAT gateway made of a packet, by the session that it still has for it.
+fn retranslate(snapshot: &Snapshot, view: View<'_>, nat: u16, act: NatAct, before: Headers) -> Option<Headers> {
+    let eni = snapshot.eni(snapshot.nat(nat).eni);
+    let flow = match act {
+        NatAct::Source => {
+            let port = view.session(&SessionKey { nat: eni.serial, flow: before.flow })?;
+            Flow { src: eni.ip, src_port: port, ..before.flow }
+        }
+        NatAct::Destination => {
+            let sent = SessionKey { nat: eni.serial, flow: before.flow.reversed() };
+            view.lease(&Lease::of(&sent, sent.flow.src_port))?.flow.reversed()
+        }
+        NatAct::TimeExceeded | NatAct::Dropped => before.flow,
+    };
+    Some(Headers { flow, ttl: before.ttl.saturating_sub(1), ..before })
 }
 
 /// The answer of a host that listens.

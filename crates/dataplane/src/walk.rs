@@ -42,7 +42,7 @@ pub enum To {
 /// What earlier hops tell later ones.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Meta {
-    /// Went through a NAT gateway or by a route to an interface: references to groups no longer match (SG-7).
+    /// Not on the direct path from whose address it carries: references to groups no longer match (SG-7).
     pub middlebox: bool,
 }
 

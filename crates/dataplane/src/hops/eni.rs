@@ -29,6 +29,8 @@ pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
         (true, _) => Check::Own,
         (false, _) => Check::Off,
     };
+    // SG-7: what an appliance forwards is no longer on the direct path of whose address it carries.
+    walk.meta.middlebox |= !own;
     walk.pass(Step::SourceCheck { eni: index, check });
     match reason {
         Some(reason) => Next::End(Verdict::Drop(reason)),

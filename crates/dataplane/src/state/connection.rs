@@ -6,7 +6,7 @@ use minivpc_model::Serial;
 use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
 
 use crate::Now;
-use crate::explain::Step;
+use crate::explain::{Ruling, Step};
 use crate::snapshot::Direction;
 
 /// Names a connection: the same for both directions of a flow.
@@ -76,7 +76,34 @@ pub struct Connection {
     /// When its last packet passed.
     pub last_seen: Now,
     /// The way of the packets that this interface sends on it.
-    pub way: Option<Arc<[Step]>>,
+    pub way: Option<Way>,
+}
+
+/// The way of the packets of one direction through the VPC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// The hops, as its first packet met them. Ways that connections have in common are kept once.
+    pub steps: Arc<[Step]>,
+    /// TTL with which that packet was sent.
+    pub ttl: u8,
+    /// The direction: that of the connection key's flow, or the other.
+    pub reversed: bool,
+}
+
+impl Way {
+    /// Do packets that met `steps` take this way? That later packets are tracked where the first was judged by a
+    /// rule is no other way.
+    #[must_use]
+    pub fn is_that_of(&self, steps: &[Step]) -> bool {
+        let same = |(first, later): (&Step, &Step)| match (first, later) {
+            (
+                Step::SecurityGroup { eni, direction, .. },
+                Step::SecurityGroup { eni: other, direction: other_direction, ruling: Ruling::Tracked(_) },
+            ) => eni == other && direction == other_direction,
+            _ => first == later,
+        };
+        self.steps.len() == steps.len() && self.steps.iter().zip(steps).all(same)
+    }
 }
 
 impl Connection {

@@ -13,8 +13,10 @@ use arrayvec::ArrayVec;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use foldhash::fast::RandomState;
+use minivpc_model::Serial;
+use minivpc_packet::Headers;
 
-pub use connection::{Connection, ConnectionKey, Phase, Sight};
+pub use connection::{Connection, ConnectionKey, Phase, Sight, Way};
 pub use nat::{Lease, NatKey, PORTS, Session, SessionKey};
 
 use crate::Now;
@@ -181,22 +183,21 @@ impl State {
         }
     }
 
-    /// Keeps which way `steps` the packets took that `eni` sends on the connection; equal ways are kept once.
-    pub(crate) fn remember_way(&self, key: ConnectionKey, steps: &[Step]) {
-        let known = |c: &Connection| c.way.as_deref() == Some(steps);
+    /// Keeps which way the packets go that `eni` sends on the connection of `sent`.
+    pub(crate) fn remember_way(&self, eni: Serial, sent: &Headers, steps: &[Step]) {
+        let key = ConnectionKey::new(eni, sent.flow);
+        let known = |c: &Connection| c.way.as_ref().is_some_and(|way| way.is_that_of(steps));
         if self.connections.get(&key).is_none_or(|connection| known(&connection)) {
             return;
         }
-        let way = match self.ways.get(steps) {
-            Some(way) => Arc::clone(way.key()),
-            None => {
-                let way: Arc<[Step]> = steps.into();
-                self.ways.insert(Arc::clone(&way), ());
-                way
-            }
-        };
+        let shared = self.ways.get(steps).map(|way| Arc::clone(way.key()));
+        let steps = shared.unwrap_or_else(|| {
+            let steps: Arc<[Step]> = steps.into();
+            self.ways.insert(Arc::clone(&steps), ());
+            steps
+        });
         if let Some(mut connection) = self.connections.get_mut(&key) {
-            connection.way = Some(way);
+            connection.way = Some(Way { steps, ttl: sent.ttl, reversed: sent.flow != key.flow });
         }
     }
 

@@ -1,0 +1,141 @@
+use std::net::Ipv4Addr;
+
+use minivpc_dataplane::DropReason;
+use minivpc_model::{Peer, Traffic};
+use minivpc_packet::VnetHeader;
+use minivpc_testkit::{Article, Sim, article};
+
+use crate::{DESTINATION, SOURCE, answers, assert_drops, ping, udp};
+
+const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 12);
+const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+fn with_neighbour() -> Article {
+    let mut article = article("10.0.0.0/16");
+    let all = [(Traffic::All, Peer::Cidr("0.0.0.0/0".parse().unwrap()))];
+    let group = article.builder.group(article.vpc, "all", &all);
+    article.builder.instance(article.source, "neighbour", "10.0.0.12", &[group], false);
+    article
+}
+
+fn sim() -> Sim {
+    Sim::new(&with_neighbour().builder.world)
+}
+
+#[test]
+fn r_6_the_network_answers_for_the_router_and_for_neighbours() {
+    let mut sim = sim();
+    let neighbour = sim.snapshot.eni(sim.port("neighbour")).mac.0;
+    assert_eq!(sim.arp("source", NEIGHBOUR), Some(neighbour));
+    let router = sim.arp("source", ROUTER).unwrap();
+    assert_ne!(router, neighbour);
+    assert_eq!(router[0] & 3, 2, "R-14: locally administered unicast");
+}
+
+#[test]
+fn r_8_nobody_answers_for_an_unused_or_a_foreign_address() {
+    let mut sim = sim();
+    assert_eq!(sim.arp("source", Ipv4Addr::new(10, 0, 0, 99)), None);
+    assert_eq!(sim.arp("source", DESTINATION), None, "of another subnet");
+    assert_drops(&sim, &[(DropReason::ArpUnanswered, 2)]);
+}
+
+#[test]
+fn r_10_an_announcement_changes_nothing() {
+    let mut sim = sim();
+    let (thief, owner) = ("source", sim.arp("source", NEIGHBOUR));
+    let mac = sim.snapshot.eni(sim.port(thief)).mac.0;
+    assert_eq!(sim.arp_as(thief, mac, NEIGHBOUR, NEIGHBOUR), None);
+    assert_eq!(sim.arp("source", NEIGHBOUR), owner);
+    assert_drops(&sim, &[(DropReason::ArpAnnouncement, 1)]);
+}
+
+#[test]
+fn r_11_a_foreign_mac_address_is_dropped_even_with_the_check_off() {
+    let mut sim = sim();
+    let router = sim.arp("neighbour", ROUTER).unwrap();
+    let frame = ping(DESTINATION, 7).frame(NEIGHBOUR, [2, 9, 9, 9, 9, 9], router);
+    sim.send_frame("neighbour", VnetHeader::PLAIN, frame);
+    assert_drops(&sim, &[(DropReason::SourceMac, 1)]);
+}
+
+#[test]
+fn sdc_1_a_foreign_source_address_needs_the_check_off() {
+    let mut sim = sim();
+    let foreign = Ipv4Addr::new(192, 0, 2, 7);
+    sim.send("source", &ping(DESTINATION, 7).from(foreign));
+    assert_drops(&sim, &[(DropReason::SourceCheck, 1)]);
+    sim.send("neighbour", &ping(SOURCE, 7).from(DESTINATION));
+    assert_eq!(sim.received("source").len(), 1, "SDC-3: off is off");
+}
+
+#[test]
+fn r_7_only_unicast_ip_is_carried() {
+    let mut sim = sim();
+    let router = sim.arp("source", ROUTER).unwrap();
+    sim.send_to_mac("source", &udp(Ipv4Addr::new(224, 0, 0, 1), 1, 2), router);
+    sim.send_to_mac("source", &udp(Ipv4Addr::BROADCAST, 1, 2), [0xff; 6]);
+    let mac = sim.snapshot.eni(sim.port("source")).mac.0;
+    let frame = |ether_type: [u8; 2]| {
+        let head = router.iter().chain(&mac).chain(&ether_type);
+        head.copied().chain([0; 46]).collect::<Vec<u8>>()
+    };
+    sim.send_frame("source", VnetHeader::PLAIN, frame([0x88, 0xb5]));
+    sim.send_frame("source", VnetHeader::PLAIN, frame([0x86, 0xdd]));
+    assert_drops(&sim, &[(DropReason::NotUnicast, 2), (DropReason::NotIp, 1), (DropReason::Ipv6, 1)]);
+}
+
+#[test]
+fn r_12_a_neighbours_mac_address_needs_no_route_and_r_13_the_router_does() {
+    let mut sim = sim();
+    assert!(answers(&mut sim, "source", NEIGHBOUR, 7), "by the neighbour's MAC address");
+    let router = sim.arp("source", ROUTER).unwrap();
+    sim.received("neighbour");
+    sim.send_to_mac("source", &ping(NEIGHBOUR, 8), router);
+    assert_eq!(sim.received("neighbour").len(), 1, "hair-pin through the router");
+    sim.send_to_mac("source", &ping(NEIGHBOUR, 9), [2, 9, 9, 9, 9, 9]);
+    assert_drops(&sim, &[(DropReason::DestinationMac, 1)]);
+}
+
+#[test]
+fn fragments_are_refused_by_name_for_now() {
+    let mut sim = sim();
+    let router = sim.arp("source", ROUTER).unwrap();
+    let mac = sim.snapshot.eni(sim.port("source")).mac.0;
+    let mut frame = udp(DESTINATION, 1, 2).frame(SOURCE, mac, router);
+    frame[20] |= 0x20; // more fragments
+    let sum = u16::from_be_bytes([frame[24], frame[25]]) - 0x2000;
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    sim.send_frame("source", VnetHeader::PLAIN, frame);
+    assert_drops(&sim, &[(DropReason::Fragment, 1)]);
+}
+
+#[test]
+fn a_virtio_header_that_lies_is_malformed() {
+    let mut sim = sim();
+    let router = sim.arp("source", ROUTER).unwrap();
+    let mac = sim.snapshot.eni(sim.port("source")).mac.0;
+    let frame = udp(DESTINATION, 1, 2).frame(SOURCE, mac, router);
+    // Flags, kind, and the words hdr_len, segment size, checksum start and offset.
+    let lie = |flags: u8, kind: u8, segment_size: u16, start: u16, offset: u16| {
+        let words = [0, segment_size, start, offset].map(u16::to_ne_bytes).concat();
+        VnetHeader::read([&[flags, kind], words.as_slice()].concat().as_slice().try_into().unwrap()).unwrap()
+    };
+    let lies = [
+        lie(1, 0, 0, 60, 6),
+        lie(1, 0, 0, 34, 16),
+        lie(0, 1, 8, 0, 0),
+        lie(1, 1, 8, 34, 16),
+        lie(0, 5, 8, 0, 0),
+        lie(1, 5, 0, 34, 6),
+    ];
+    for vnet in lies {
+        sim.send_frame("source", vnet, frame.clone());
+    }
+    for length in 0..frame.len() {
+        sim.send_frame("source", VnetHeader::PLAIN, frame[..length].to_vec());
+    }
+    let malformed: u64 = sim.drops().iter().map(|(_, count)| count).sum();
+    assert_eq!(malformed, lies.len() as u64 + frame.len() as u64, "each is counted, none is a panic");
+    assert!(sim.drops().iter().all(|(reason, _)| matches!(reason, DropReason::Malformed(_))));
+}

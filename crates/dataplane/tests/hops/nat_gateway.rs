@@ -1,0 +1,289 @@
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use minivpc_dataplane::{DropReason, Kind, tcp_flags};
+use minivpc_model::{Connectivity, Peer, RouteTarget, Traffic};
+use minivpc_testkit::{Body, Packet, Seen, Sim, article};
+
+use crate::{DESTINATION, NAT, SOURCE, answers, assert_drops, ping, tcp, udp};
+
+fn sim() -> Sim {
+    Sim::new(&article("10.0.0.0/16").builder.world)
+}
+
+fn only(mut seen: Vec<Seen>) -> Seen {
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    seen.remove(0)
+}
+
+#[test]
+fn seed_1_a_ttl_of_one_ends_at_the_gateway_which_says_so() {
+    let mut sim = sim();
+    sim.send("source", &udp(DESTINATION, 40_000, 33_434).ttl(1));
+    let answer = only(sim.received("source"));
+    assert_eq!(answer.src(), IpAddr::V4(NAT), "NAT-15");
+    let Kind::IcmpError { kind: 11, code: 0, quoted } = answer.headers.kind else { panic!("{}", answer.headers) };
+    assert_eq!((quoted.src, quoted.src_port), (SOURCE.into(), 40_000), "the quote shows the packet as it was sent");
+    assert_eq!(answer.headers.ttl, 255);
+    assert!(sim.received("destination").is_empty());
+}
+
+#[test]
+fn seed_1_a_ttl_of_two_reaches_the_destination() {
+    let mut sim = sim();
+    sim.send("source", &udp(DESTINATION, 40_000, 33_437).ttl(2));
+    let arrived = only(sim.received("destination"));
+    assert_eq!(arrived.headers.ttl, 1);
+    assert_eq!((arrived.src(), arrived.headers.flow.dst_port), (IpAddr::V4(NAT), 33_437), "SEED-3");
+}
+
+#[test]
+fn seed_4_an_unreachable_is_translated_with_its_quote() {
+    let mut sim = sim();
+    sim.send("source", &udp(DESTINATION, 40_000, 33_437));
+    let answer = only(sim.received("source"));
+    assert_eq!(answer.src(), IpAddr::V4(DESTINATION), "NAT-14: the outer source stays");
+    let Kind::IcmpError { kind: 3, code: 3, quoted } = answer.headers.kind else { panic!("{}", answer.headers) };
+    assert_eq!((quoted.src, quoted.src_port), (SOURCE.into(), 40_000));
+    assert_eq!((quoted.dst, quoted.dst_port), (DESTINATION.into(), 33_437));
+    let quote = &answer.payload()[8..];
+    assert_eq!(minivpc_sum(&quote[..20]), 0xffff, "the quoted header's checksum is right too");
+}
+
+/// One's-complement sum, written here so that the crate's own isn't its own witness.
+fn minivpc_sum(bytes: &[u8]) -> u32 {
+    let sum: u32 = bytes.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(*w.get(1).unwrap_or(&0))).sum();
+    (sum & 0xffff) + (sum >> 16)
+}
+
+#[test]
+fn seed_6_the_gateway_takes_one_off_the_ttl_each_way() {
+    let mut sim = sim();
+    sim.send("source", &ping(DESTINATION, 7));
+    assert_eq!(only(sim.received("destination")).headers.ttl, 254);
+    assert_eq!(only(sim.received("source")).headers.ttl, 254);
+}
+
+#[test]
+fn seed_7_an_echo_id_is_rewritten_once_per_ping_and_the_sequence_kept() {
+    let mut sim = sim();
+    for seq in 1..=3 {
+        sim.send("source", &Packet::to(DESTINATION, Body::Echo { id: 31, seq }));
+    }
+    let seen = sim.received("destination");
+    let ids: BTreeSet<_> = seen.iter().map(|seen| seen.headers.flow.src_port).collect();
+    assert_eq!(ids.len(), 1);
+    assert!(ids.iter().all(|id| *id >= 1024), "NAT-13");
+    let seqs: Vec<_> = seen.iter().map(|seen| seen.payload()[7]).collect();
+    assert_eq!(seqs, [1, 2, 3]);
+    assert!(sim.received("source").iter().all(|seen| seen.headers.flow.dst_port == 31));
+}
+
+#[test]
+fn seed_8_the_destination_never_sees_the_source() {
+    let mut sim = sim();
+    assert!(answers(&mut sim, "source", DESTINATION, 7));
+    let seen = sim.received("destination");
+    assert!(seen.iter().all(|seen| seen.src() == IpAddr::V4(NAT)));
+}
+
+#[test]
+fn seed_10_the_gateway_answers_nothing_that_is_for_itself() {
+    let mut sim = sim();
+    sim.send("source", &ping(NAT, 7));
+    sim.send("source", &tcp(NAT, 40_000, 80, tcp_flags::SYN));
+    sim.send("destination", &udp(NAT, 40_000, 53));
+    assert!(sim.received("source").is_empty() && sim.received("destination").is_empty());
+    assert_drops(&sim, &[(DropReason::NatNoSession, 3)]);
+}
+
+#[test]
+fn seed_12_a_public_gateway_is_the_same_inside_the_vpc() {
+    let mut article = article("10.0.0.0/16");
+    let b = &mut article.builder;
+    let address = b.elastic_ip("203.0.113.9");
+    let public = b.nat_gateway_of_kind(article.nat, "public", "10.0.2.150", Connectivity::Public(address));
+    let client = b.subnet(article.vpc, "client", "10.0.3.0/24");
+    let table = b.route_table(article.vpc, client);
+    b.route(table, "10.0.1.0/24", RouteTarget::NatGateway(public));
+    b.instance(client, "client", "10.0.3.9", &[], true);
+    let mut sim = Sim::new(&b.world);
+    assert!(answers(&mut sim, "client", DESTINATION, 7));
+    let arrived = only(sim.received("destination"));
+    assert_eq!(arrived.src(), IpAddr::V4(Ipv4Addr::new(10, 0, 2, 150)), "NAT-2: the Elastic IP is the IGW's");
+}
+
+#[test]
+fn seed_12a_a_request_by_the_local_route_is_lost_when_its_reply_meets_the_gateway() {
+    let mut sim = sim();
+    sim.send("destination", &ping(SOURCE, 7));
+    assert_eq!(sim.received("source").len(), 1);
+    assert!(sim.received("destination").is_empty());
+    assert_drops(&sim, &[(DropReason::NatNoSession, 1)]);
+}
+
+#[test]
+fn nat_8_only_tcp_udp_and_icmp_are_translated() {
+    let mut sim = sim();
+    sim.send("source", &Packet::to(DESTINATION, Body::Other { protocol: 47, bytes: vec![0; 8] }));
+    assert!(sim.received("destination").is_empty());
+    assert_drops(&sim, &[(DropReason::NatProtocol, 1)]);
+}
+
+#[test]
+fn nat_9_ports_look_random() {
+    let mut sim = sim();
+    let ports: Vec<u16> = (0..500)
+        .map(|n| {
+            sim.send("source", &udp(DESTINATION, 40_000 + n, 33_437));
+            only(sim.received("destination")).headers.flow.src_port
+        })
+        .collect();
+    assert!(ports.iter().all(|port| *port >= 1024));
+    assert_eq!(ports.iter().collect::<HashSet<_>>().len(), 500, "NAT-11: distinct towards one destination");
+    let outside = ports.iter().filter(|port| !(32_768..=60_999).contains(*port)).count();
+    assert!(outside >= 125, "not the client's ephemeral range: {outside} outside");
+    assert!(!ports.windows(3).any(|w| w[0] + 1 == w[1] && w[1] + 1 == w[2]), "no sequence");
+    assert!(!ports.iter().zip(40_000..).any(|(port, sent)| *port == sent), "not preserved");
+}
+
+#[test]
+fn nat_9_the_same_key_gives_the_same_ports_and_another_key_others() {
+    let port = |key| {
+        let mut sim = Sim::with_key(&article("10.0.0.0/16").builder.world, key);
+        sim.send("source", &udp(DESTINATION, 40_000, 33_437));
+        only(sim.received("destination")).headers.flow.src_port
+    };
+    assert_eq!(port([1; 16]), port([1; 16]));
+    assert_ne!(port([1; 16]), port([2; 16]));
+}
+
+#[test]
+fn nat_11_two_clients_with_one_port_have_two_ports_outside() {
+    let mut article = article("10.0.0.0/16");
+    article.builder.instance(article.source, "other", "10.0.0.12", &[], true);
+    let mut sim = Sim::new(&article.builder.world);
+    sim.open("destination", 80);
+    for client in ["source", "other"] {
+        sim.send(client, &tcp(DESTINATION, 40_000, 80, tcp_flags::SYN));
+        let answer = only(sim.received(client));
+        assert_eq!(answer.headers.kind, Kind::Tcp(tcp_flags::SYN | tcp_flags::ACK));
+        assert_eq!(answer.headers.flow.dst_port, 40_000);
+    }
+    let outside: HashSet<_> = sim.received("destination").iter().map(|seen| seen.headers.flow.src_port).collect();
+    assert_eq!(outside.len(), 2);
+}
+
+#[test]
+fn nat_10_nat_12_a_full_gateway_drops_new_flows_to_that_destination_only() {
+    let mut article = article("10.0.0.0/16");
+    let mut clients = Vec::new();
+    for n in 1..=2_u8 {
+        let name = format!("client-{n}");
+        article.builder.instance(article.source, &name, &format!("10.0.0.{}", 20 + n), &[], true);
+        clients.push(name);
+    }
+    article.builder.instance(article.destination, "neighbour", "10.0.1.56", &[], true);
+    let mut sim = Sim::new(&article.builder.world);
+    let mut ports: HashMap<u16, u32> = HashMap::new();
+    for n in 0..70_000_u32 {
+        let from = &clients[(n / 60_000) as usize];
+        sim.send(from, &udp(DESTINATION, (n % 60_000) as u16 + 1, 53));
+        for seen in sim.received("destination") {
+            *ports.entry(seen.headers.flow.src_port).or_default() += 1;
+        }
+        sim.received(from);
+    }
+    assert!(ports.values().all(|count| *count == 1), "no lease twice");
+    assert!(ports.len() >= 55_000, "NAT-10 promises 55,000: {}", ports.len());
+    let drops = sim.drops();
+    let full = drops.iter().find(|(reason, _)| *reason == DropReason::NatPortAllocation).unwrap().1;
+    assert_eq!(ports.len() as u64 + full, 70_000, "each packet got a port or was counted");
+    assert!(answers(&mut sim, "client-1", DESTINATION, 1), "another kind of destination isn't hurt");
+    sim.send("client-1", &udp(Ipv4Addr::new(10, 0, 1, 56), 1, 53));
+    assert!(sim.received("neighbour").is_empty(), "its default group lets nobody in");
+    let after = sim.drops();
+    let full_after = after.iter().find(|(reason, _)| *reason == DropReason::NatPortAllocation).unwrap().1;
+    assert_eq!(full, full_after, "another address isn't hurt");
+}
+
+#[test]
+fn nat_18_nat_19_a_session_is_forgotten_after_350_seconds() {
+    // `assumed` for UDP and ICMP.
+    let mut sim = sim();
+    assert!(answers(&mut sim, "source", DESTINATION, 7));
+    let first = only(sim.received("destination")).headers.flow.src_port;
+    sim.wait(350);
+    sim.send("destination", &Packet::to(NAT, Body::EchoReply { id: first }));
+    assert_eq!(sim.received("source").len(), 1);
+    sim.wait(351);
+    sim.send("destination", &Packet::to(NAT, Body::EchoReply { id: first }));
+    assert!(sim.received("source").is_empty());
+    assert_drops(&sim, &[(DropReason::NatNoSession, 1)]);
+}
+
+#[test]
+fn nat_21_a_reply_from_a_stranger_is_dropped() {
+    let mut article = article("10.0.0.0/16");
+    article.builder.instance(article.destination, "stranger", "10.0.1.66", &[], true);
+    let mut sim = Sim::new(&article.builder.world);
+    assert!(answers(&mut sim, "source", DESTINATION, 7));
+    let id = only(sim.received("destination")).headers.flow.src_port;
+    sim.send("stranger", &Packet::to(NAT, Body::EchoReply { id }));
+    assert!(sim.received("source").is_empty());
+    assert_drops(&sim, &[(DropReason::NatNoSession, 1)]);
+}
+
+#[test]
+fn nat_18_a_segment_in_the_middle_of_nothing_opens_no_session() {
+    let mut sim = sim();
+    sim.open("destination", 80);
+    sim.send("source", &tcp(DESTINATION, 40_000, 80, tcp_flags::ACK));
+    assert!(sim.received("destination").is_empty());
+    assert_drops(&sim, &[(DropReason::NatNoSession, 1)]);
+}
+
+#[test]
+fn nat_24_a_gateway_in_its_own_clients_subnet_drops_the_loop() {
+    let mut article = article("10.0.0.0/16");
+    let b = &mut article.builder;
+    let subnet = b.subnet(article.vpc, "loop", "10.0.4.0/24");
+    let nat = b.nat_gateway(subnet, "loop-nat", "10.0.4.9");
+    let table = b.route_table(article.vpc, subnet);
+    b.route(table, "10.0.1.0/24", RouteTarget::NatGateway(nat));
+    b.instance(subnet, "client", "10.0.4.10", &[], true);
+    let mut sim = Sim::new(&b.world);
+    sim.send("client", &ping(DESTINATION, 7));
+    assert!(sim.received("destination").is_empty());
+    assert_drops(&sim, &[(DropReason::RouteLoop, 1)]);
+}
+
+#[test]
+fn nat_31_a_reference_to_the_clients_group_does_not_match_behind_the_gateway() {
+    let mut article = article("192.168.0.0/16");
+    let b = &mut article.builder;
+    let clients = b.group(article.vpc, "clients", &[]);
+    let servers = b.group(article.vpc, "servers", &[(Traffic::All, Peer::SecurityGroup(clients))]);
+    b.instance(article.source, "client", "10.0.0.30", &[clients], true);
+    b.instance(article.destination, "server", "10.0.1.30", &[servers], true);
+    let mut sim = Sim::new(&b.world);
+    assert!(!answers(&mut sim, "client", Ipv4Addr::new(10, 0, 1, 30), 7));
+    assert_drops(&sim, &[(DropReason::SecurityGroup, 1)]);
+}
+
+#[test]
+fn rfc_1122_an_icmp_error_with_no_ttl_left_is_not_answered() {
+    let mut sim = sim();
+    sim.send("source", &udp(DESTINATION, 40_000, 33_437));
+    let unreachable = only(sim.received("source"));
+    let received = only(sim.received("destination"));
+    // The destination's own unreachable again, with a TTL that ends at the gateway.
+    let mut bytes = vec![3, 3, 0, 0, 0, 0, 0, 0];
+    bytes.extend(&received.frame[14..]);
+    let sum = !(minivpc_sum(&bytes) as u16);
+    bytes[2..4].copy_from_slice(&sum.to_be_bytes());
+    sim.send("destination", &Packet::to(NAT, Body::Other { protocol: 1, bytes }).ttl(1));
+    assert!(sim.received("destination").is_empty());
+    assert_drops(&sim, &[(DropReason::TtlExpired, 1)]);
+    assert_eq!(unreachable.src(), IpAddr::V4(DESTINATION));
+}

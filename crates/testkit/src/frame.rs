@@ -1,0 +1,183 @@
+//! Frames to send, and frames as they arrive.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use etherparse::{IpNumber, Ipv4Header, PacketBuilder, SlicedPacket, TransportSlice};
+use minivpc_packet::{Frame, Headers, Mac, Parsed, Segmentation, VnetHeader, parse};
+
+/// An IPv4 packet to send.
+#[derive(Debug, Clone)]
+pub struct Packet {
+    /// Source address; the sender's own if none is given.
+    pub src: Option<Ipv4Addr>,
+    /// Destination address.
+    pub dst: Ipv4Addr,
+    /// TTL.
+    pub ttl: u8,
+    /// What is in it.
+    pub body: Body,
+}
+
+/// What is in a packet.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// An echo request.
+    Echo {
+        /// Its id.
+        id: u16,
+        /// Its sequence number.
+        seq: u16,
+    },
+    /// An echo reply that nobody may have asked for.
+    EchoReply {
+        /// Its id.
+        id: u16,
+    },
+    /// UDP with so many bytes of payload.
+    Udp {
+        /// Source port.
+        from: u16,
+        /// Destination port.
+        to: u16,
+        /// Payload length, bytes.
+        length: usize,
+    },
+    /// TCP without payload.
+    Tcp {
+        /// Source port.
+        from: u16,
+        /// Destination port.
+        to: u16,
+        /// [`minivpc_packet::tcp_flags`].
+        flags: u8,
+    },
+    /// Another protocol, with some bytes behind its header.
+    Other {
+        /// IP protocol number.
+        protocol: u8,
+        /// What follows the IP header.
+        bytes: Vec<u8>,
+    },
+}
+
+impl Packet {
+    /// To `dst` with a guest's usual TTL.
+    #[must_use]
+    pub fn to(dst: Ipv4Addr, body: Body) -> Self {
+        Self { src: None, dst, ttl: 255, body }
+    }
+
+    /// The same with another TTL.
+    #[must_use]
+    pub fn ttl(self, ttl: u8) -> Self {
+        Self { ttl, ..self }
+    }
+
+    /// The same with a source address that may not be the sender's.
+    #[must_use]
+    pub fn from(self, src: Ipv4Addr) -> Self {
+        Self { src: Some(src), ..self }
+    }
+
+    /// The frame.
+    #[must_use]
+    pub fn frame(&self, src: Ipv4Addr, src_mac: Mac, dst_mac: Mac) -> Vec<u8> {
+        let src = self.src.unwrap_or(src);
+        let ip = PacketBuilder::ethernet2(src_mac, dst_mac).ipv4(src.octets(), self.dst.octets(), self.ttl);
+        let mut frame = Vec::new();
+        match self.body {
+            Body::Echo { id, seq } => ip.icmpv4_echo_request(id, seq).write(&mut frame, &[7; 56]),
+            Body::EchoReply { id } => ip.icmpv4_echo_reply(id, 1).write(&mut frame, &[7; 56]),
+            Body::Udp { from, to, length } => ip.udp(from, to).write(&mut frame, &vec![7; length]),
+            Body::Tcp { from, to, flags } => {
+                let has = |bit| flags & bit != 0;
+                let mut tcp = ip.tcp(from, to, 1000, 1024);
+                tcp = if has(minivpc_packet::tcp_flags::SYN) { tcp.syn() } else { tcp };
+                tcp = if has(minivpc_packet::tcp_flags::FIN) { tcp.fin() } else { tcp };
+                tcp = if has(minivpc_packet::tcp_flags::RST) { tcp.rst() } else { tcp };
+                tcp = if has(minivpc_packet::tcp_flags::ACK) { tcp.ack(1) } else { tcp };
+                tcp.write(&mut frame, &[])
+            }
+            Body::Other { protocol, ref bytes } => {
+                let length = u16::try_from(bytes.len()).unwrap();
+                let header = Ipv4Header::new(length, self.ttl, IpNumber(protocol), src.octets(), self.dst.octets());
+                let mut header = header.unwrap();
+                header.header_checksum = header.calc_header_checksum();
+                let mut packet = header.to_bytes().to_vec();
+                packet.extend(bytes);
+                frame.extend(dst_mac.iter().chain(&src_mac).chain(&[8, 0]));
+                frame.extend(packet);
+                Ok(())
+            }
+        }
+        .unwrap();
+        frame
+    }
+}
+
+/// A packet that arrived.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Its fields.
+    pub headers: Headers,
+    /// The frame.
+    pub frame: Vec<u8>,
+    /// Its virtio-net header.
+    pub vnet: VnetHeader,
+}
+
+impl Seen {
+    /// Reads a frame that the engine emitted. None if it isn't IPv4.
+    ///
+    /// # Panics
+    /// When it is malformed, or a checksum in it is wrong: no engine may emit such a frame.
+    #[must_use]
+    pub fn read(vnet: &VnetHeader, frame: &[u8]) -> Option<Self> {
+        match parse(vnet, frame).unwrap_or_else(|error| panic!("emitted a malformed frame: {error}: {frame:02x?}")) {
+            Frame::Ipv4(parsed) => {
+                check(vnet, &parsed, frame);
+                Some(Self { headers: parsed.headers, frame: frame.to_vec(), vnet: *vnet })
+            }
+            _ => None,
+        }
+    }
+
+    /// Source address.
+    #[must_use]
+    pub fn src(&self) -> IpAddr {
+        self.headers.flow.src
+    }
+
+    /// What stands behind the IPv4 header.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        let Frame::Ipv4(parsed) = parse(&self.vnet, &self.frame).unwrap() else { unreachable!() };
+        &self.frame[parsed.l4..parsed.end]
+    }
+}
+
+/// The L4 checksum of a whole frame, by etherparse; `parse` has checked the IP header's.
+fn check(vnet: &VnetHeader, parsed: &Parsed, frame: &[u8]) {
+    if vnet.segmentation != Segmentation::None {
+        return;
+    }
+    assert!(!vnet.needs_csum, "a frame that isn't a super-segment leaves with a complete checksum");
+    let packet = SlicedPacket::from_ethernet(&frame[..parsed.end]).unwrap();
+    let Some(etherparse::NetSlice::Ipv4(ip)) = &packet.net else { unreachable!() };
+    let ip = ip.header().to_header();
+    let (said, right) = match &packet.transport {
+        Some(TransportSlice::Udp(udp)) if udp.checksum() == 0 => return,
+        Some(TransportSlice::Udp(udp)) => {
+            (udp.checksum(), udp.to_header().calc_checksum_ipv4(&ip, udp.payload()).unwrap())
+        }
+        Some(TransportSlice::Tcp(tcp)) => {
+            (tcp.checksum(), tcp.to_header().calc_checksum_ipv4(&ip, tcp.payload()).unwrap())
+        }
+        Some(TransportSlice::Icmpv4(icmp)) => {
+            let header = icmp.header();
+            (header.checksum, header.icmp_type.calc_checksum(icmp.payload()))
+        }
+        _ => return,
+    };
+    assert_eq!(said, right, "checksum of {}", parsed.headers);
+}

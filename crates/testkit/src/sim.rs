@@ -1,0 +1,163 @@
+//! An engine with simulated hosts on virtual time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+
+use etherparse::{ArpEthIpv4Packet, ArpOperation, ArpPacket, PacketBuilder};
+use minivpc_dataplane::state::NatKey;
+use minivpc_dataplane::{DropReason, Engine, EniKind, Journey, Kind, Now, Probe, Snapshot, compile};
+use minivpc_model::World;
+use minivpc_packet::{Mac, VnetHeader};
+
+use crate::frame::{Packet, Seen};
+use crate::host::Host;
+
+/// More frames than this in one exchange are an endless loop.
+const MOST_FRAMES: usize = 10_000;
+
+/// A lab in which time passes only when a test says so.
+pub struct Sim {
+    /// The engine.
+    pub engine: Engine,
+    /// What it forwards by.
+    pub snapshot: Snapshot,
+    /// The virtual time.
+    pub now: Now,
+    hosts: BTreeMap<u16, Host>,
+    received: BTreeMap<u16, Vec<Seen>>,
+    queue: VecDeque<(u16, VnetHeader, Vec<u8>)>,
+}
+
+impl Sim {
+    /// A lab of this world. All start with the same NAT key; [`Sim::with_key`] takes another.
+    #[must_use]
+    pub fn new(world: &World) -> Self {
+        Self::with_key(world, [7; 16])
+    }
+
+    /// A lab with this NAT key.
+    #[must_use]
+    pub fn with_key(world: &World, key: [u8; 16]) -> Self {
+        let snapshot = compile(world, 1).unwrap();
+        let mut hosts = BTreeMap::new();
+        for (port, eni) in (0..).zip(&snapshot.enis) {
+            if let (EniKind::Guest { default_ttl }, IpAddr::V4(ip)) = (eni.kind, eni.ip) {
+                hosts.insert(port, Host { ip, mac: eni.mac.0, ttl: default_ttl, open: Default::default() });
+            }
+        }
+        let engine = Engine::new(NatKey(key));
+        let now = Now::seconds(1);
+        Self { engine, snapshot, now, hosts, received: BTreeMap::new(), queue: VecDeque::new() }
+    }
+
+    /// The port of an instance's first interface.
+    #[must_use]
+    pub fn port(&self, instance: &str) -> u16 {
+        let name = format!("{instance}/eth0");
+        let found = self.snapshot.enis.iter().position(|eni| eni.name == name);
+        found.unwrap_or_else(|| panic!("no instance '{instance}'")) as u16
+    }
+
+    /// Somebody listens on this port of the instance.
+    pub fn open(&mut self, instance: &str, port: u16) {
+        let at = self.port(instance);
+        self.hosts.get_mut(&at).unwrap().open.insert(port);
+    }
+
+    /// Lets time pass.
+    pub fn wait(&mut self, seconds: u64) {
+        self.now = Now(self.now.0 + Now::seconds(seconds).0);
+        self.engine.state().sweep(self.now);
+    }
+
+    /// The instance sends a packet to its router, or to a neighbour that ARP finds, and everybody answers until
+    /// nobody has anything left to say.
+    pub fn send(&mut self, from: &str, packet: &Packet) {
+        let port = self.port(from);
+        let subnet = self.snapshot.subnet(self.snapshot.eni(port).subnet);
+        let (on_link, router) = (subnet.cidr.contains(&packet.dst), subnet.router);
+        let next_hop = if on_link { packet.dst } else { router };
+        if let Some(mac) = self.arp(from, next_hop) {
+            self.send_to_mac(from, packet, mac);
+        }
+    }
+
+    /// The same to a MAC address that the instance knows from somewhere.
+    pub fn send_to_mac(&mut self, from: &str, packet: &Packet, to: Mac) {
+        let port = self.port(from);
+        let host = &self.hosts[&port];
+        let frame = packet.frame(host.ip, host.mac, to);
+        self.send_frame(from, VnetHeader::PLAIN, frame);
+    }
+
+    /// Any bytes at all, behind any virtio-net header.
+    pub fn send_frame(&mut self, from: &str, vnet: VnetHeader, frame: Vec<u8>) {
+        self.queue.push_back((self.port(from), vnet, frame));
+        for _ in 0..MOST_FRAMES {
+            let Some((port, mut vnet, mut frame)) = self.queue.pop_front() else { return };
+            let mut emitted = Vec::new();
+            self.engine.process(&self.snapshot, self.now, port, &mut vnet, &mut frame, &mut |to, vnet, frame| {
+                emitted.push((to, *vnet, frame.to_vec()));
+            });
+            for (to, vnet, frame) in emitted {
+                let Some(seen) = Seen::read(&vnet, &frame) else { continue };
+                let answer = self.hosts.get(&to).and_then(|host| host.answer(&seen));
+                self.queue.extend(answer.map(|frame| (to, VnetHeader::PLAIN, frame)));
+                self.received.entry(to).or_default().push(seen);
+            }
+        }
+        panic!("an exchange without end");
+    }
+
+    /// Who has `target`? The MAC address that the instance is told.
+    pub fn arp(&mut self, from: &str, target: Ipv4Addr) -> Option<Mac> {
+        let port = self.port(from);
+        let host = &self.hosts[&port];
+        self.arp_as(from, host.mac, host.ip, target)
+    }
+
+    /// The same by an asker that may not be who it says.
+    pub fn arp_as(&mut self, from: &str, mac: Mac, ip: Ipv4Addr, target: Ipv4Addr) -> Option<Mac> {
+        let port = self.port(from);
+        let packet = ArpPacket::from(ArpEthIpv4Packet {
+            operation: ArpOperation::REQUEST,
+            sender_mac: mac,
+            sender_ipv4: ip.octets(),
+            target_mac: [0; 6],
+            target_ipv4: target.octets(),
+        });
+        let builder = PacketBuilder::ethernet2(mac, [0xff; 6]).arp(packet);
+        let mut frame = Vec::new();
+        builder.write(&mut frame).unwrap();
+        let mut answer = None;
+        self.engine.process(&self.snapshot, self.now, port, &mut { VnetHeader::PLAIN }, &mut frame, &mut |to, _, f| {
+            assert_eq!(to, port, "R-6: an ARP question reaches nobody but the network");
+            answer = Some(f[22..28].try_into().unwrap());
+        });
+        answer
+    }
+
+    /// What the instance has received since it was asked last.
+    pub fn received(&mut self, instance: &str) -> Vec<Seen> {
+        let port = self.port(instance);
+        self.received.remove(&port).unwrap_or_default()
+    }
+
+    /// What was dropped since the beginning: reason and how often, by reason.
+    #[must_use]
+    pub fn drops(&self) -> Vec<(DropReason, u64)> {
+        let mut counts = BTreeMap::new();
+        for dropped in self.engine.drops().list() {
+            *counts.entry(dropped.reason).or_default() += dropped.count;
+        }
+        counts.into_iter().collect()
+    }
+
+    /// The journey of a packet that isn't sent, and of the answer to it.
+    #[must_use]
+    pub fn trace(&self, from: &str, to: Ipv4Addr, kind: Kind, ports: (u16, u16)) -> (Journey, Option<Journey>) {
+        let from = self.port(from);
+        let probe = Probe { from, to: to.into(), kind, source_port: ports.0, port: ports.1, ttl: None };
+        self.engine.trace(&self.snapshot, self.now, &probe)
+    }
+}

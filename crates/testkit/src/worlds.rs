@@ -1,0 +1,228 @@
+//! Worlds to test in.
+
+use std::net::Ipv4Addr;
+
+use ipnet::{IpNet, Ipv4Net};
+use minivpc_model::*;
+
+/// Builds a world by operations that must all be accepted.
+#[derive(Debug, Default)]
+pub struct Builder {
+    /// What was built.
+    pub world: World,
+    seed: u64,
+}
+
+fn net(text: &str) -> Ipv4Net {
+    text.parse().unwrap()
+}
+
+impl Builder {
+    fn seed(&mut self) -> u64 {
+        self.seed += 1;
+        self.seed
+    }
+
+    /// Applies an operation.
+    pub fn apply(&mut self, op: Op) {
+        self.world.apply(op).unwrap();
+    }
+
+    /// A VPC.
+    pub fn vpc(&mut self, name: &str, cidr: &str) -> VpcId {
+        let id = VpcId::from_seed(self.seed());
+        let request = CreateVpc {
+            id,
+            cidr: net(cidr),
+            region: "ap-northeast-3".to_owned(),
+            main_route_table: RouteTableId::from_seed(self.seed()),
+            default_network_acl: NetworkAclId::from_seed(self.seed()),
+            default_security_group: SecurityGroupId::from_seed(self.seed()),
+            tags: Tags::named(name),
+            origin: Origin::default(),
+        };
+        self.apply(Op::CreateVpc(request));
+        id
+    }
+
+    /// An internet gateway of a VPC.
+    pub fn internet_gateway(&mut self, vpc: VpcId) -> InternetGatewayId {
+        let id = InternetGatewayId::from_seed(self.seed());
+        let tags = Tags::named("igw");
+        self.apply(Op::AttachInternetGateway(InternetGateway { id, vpc, tags, origin: Origin::default() }));
+        id
+    }
+
+    /// A subnet with the main route table.
+    pub fn subnet(&mut self, vpc: VpcId, name: &str, cidr: &str) -> SubnetId {
+        let id = SubnetId::from_seed(self.seed());
+        let request = CreateSubnet {
+            id,
+            vpc,
+            cidr: net(cidr),
+            availability_zone: "ap-northeast-3a".to_owned(),
+            tags: Tags::named(name),
+            origin: Origin::default(),
+        };
+        self.apply(Op::CreateSubnet(request));
+        id
+    }
+
+    /// A route table for a subnet.
+    pub fn route_table(&mut self, vpc: VpcId, subnet: SubnetId) -> RouteTableId {
+        let id = RouteTableId::from_seed(self.seed());
+        self.apply(Op::CreateRouteTable { id, vpc, tags: Tags::default(), origin: Origin::default() });
+        self.apply(Op::AssociateRouteTable { route_table: id, subnet });
+        id
+    }
+
+    /// A route.
+    pub fn route(&mut self, route_table: RouteTableId, destination: &str, target: RouteTarget) {
+        let destination = IpNet::V4(net(destination));
+        self.apply(Op::CreateRoute { route_table, destination, target, origin: Origin::default() });
+    }
+
+    /// A security group that lets these in, and everything out.
+    pub fn group(&mut self, vpc: VpcId, name: &str, ingress: &[(Traffic, Peer)]) -> SecurityGroupId {
+        let id = SecurityGroupId::from_seed(self.seed());
+        let (name, description) = (name.to_owned(), name.to_owned());
+        let (tags, origin) = (Tags::default(), Origin::default());
+        self.apply(Op::CreateSecurityGroup { id, vpc, name, description, tags, origin });
+        for (traffic, peer) in ingress {
+            self.apply(Op::AuthorizeSecurityGroupIngress { group: id, rule: rule(*traffic, *peer) });
+        }
+        id
+    }
+
+    /// Takes a group's egress rules, and gives it these.
+    pub fn egress(&mut self, group: SecurityGroupId, egress: &[(Traffic, Peer)]) {
+        self.apply(Op::RevokeAllSecurityGroupEgress { group });
+        for (traffic, peer) in egress {
+            self.apply(Op::AuthorizeSecurityGroupEgress { group, rule: rule(*traffic, *peer) });
+        }
+    }
+
+    /// A network ACL for a subnet: entries are (egress, number, action, traffic, block).
+    pub fn acl(&mut self, vpc: VpcId, subnet: SubnetId, entries: &[(bool, u16, RuleAction, Traffic, &str)]) {
+        let id = NetworkAclId::from_seed(self.seed());
+        self.apply(Op::CreateNetworkAcl { id, vpc, tags: Tags::default(), origin: Origin::default() });
+        for (egress, rule_number, action, traffic, cidr) in entries {
+            let cidr = IpNet::V4(net(cidr));
+            let entry = NetworkAclEntry { action: *action, traffic: *traffic, cidr, origin: Origin::default() };
+            self.apply(Op::CreateNetworkAclEntry {
+                network_acl: id,
+                egress: *egress,
+                rule_number: *rule_number,
+                entry,
+            });
+        }
+        self.apply(Op::ReplaceNetworkAclAssociation { network_acl: id, subnet });
+    }
+
+    /// A private NAT gateway.
+    pub fn nat_gateway(&mut self, subnet: SubnetId, name: &str, ip: &str) -> NatGatewayId {
+        self.nat_gateway_of_kind(subnet, name, ip, Connectivity::Private)
+    }
+
+    /// A NAT gateway.
+    pub fn nat_gateway_of_kind(
+        &mut self,
+        subnet: SubnetId,
+        name: &str,
+        ip: &str,
+        connectivity: Connectivity,
+    ) -> NatGatewayId {
+        let id = NatGatewayId::from_seed(self.seed());
+        let request = CreateNatGateway {
+            id,
+            subnet,
+            connectivity,
+            private_ip: Some(ip.parse().unwrap()),
+            network_interface: NetworkInterfaceId::from_seed(self.seed()),
+            mac: MacAddress::from_seed(self.seed()),
+            create_time: "2021-09-25T10:50:53Z".to_owned(),
+            tags: Tags::named(name),
+            origin: Origin::default(),
+        };
+        self.apply(Op::CreateNatGateway(request));
+        id
+    }
+
+    /// An Elastic IP address.
+    pub fn elastic_ip(&mut self, address: &str) -> AllocationId {
+        let id = AllocationId::from_seed(self.seed());
+        let public_ip = address.parse::<Ipv4Addr>().unwrap();
+        self.apply(Op::AllocateAddress { id, public_ip, tags: Tags::default(), origin: Origin::default() });
+        id
+    }
+
+    /// An instance; without groups it has the VPC's default one. Its interface.
+    pub fn instance(
+        &mut self,
+        subnet: SubnetId,
+        name: &str,
+        ip: &str,
+        groups: &[SecurityGroupId],
+        source_dest_check: bool,
+    ) -> NetworkInterfaceId {
+        let network_interface = NetworkInterfaceId::from_seed(self.seed());
+        let request = RunInstance {
+            id: InstanceId::from_seed(self.seed()),
+            subnet,
+            private_ip: Some(ip.parse().unwrap()),
+            network_interface,
+            mac: MacAddress::from_seed(self.seed()),
+            groups: groups.to_vec(),
+            source_dest_check,
+            associate_public_ip: false,
+            image: Image::AmazonLinux2,
+            tags: Tags::named(name),
+            origin: Origin::default(),
+        };
+        self.apply(Op::RunInstance(request));
+        network_interface
+    }
+}
+
+fn rule(traffic: Traffic, peer: Peer) -> SecurityGroupRule {
+    SecurityGroupRule { traffic, peer, description: String::new(), origin: Origin::default() }
+}
+
+/// The world of the NAT gateway article.
+#[derive(Debug)]
+pub struct Article {
+    /// All of it.
+    pub builder: Builder,
+    /// Its VPC, 10.0.0.0/16.
+    pub vpc: VpcId,
+    /// Subnet of `source`, 10.0.0.11.
+    pub source: SubnetId,
+    /// Subnet of `destination`, 10.0.1.55.
+    pub destination: SubnetId,
+    /// Subnet of the NAT gateway, 10.0.2.149.
+    pub nat: SubnetId,
+}
+
+/// Builds the article's world; `admitted` is what the destination's group lets in.
+#[must_use]
+pub fn article(admitted: &str) -> Article {
+    let mut b = Builder::default();
+    let vpc = b.vpc("osaka", "10.0.0.0/16");
+    let igw = b.internet_gateway(vpc);
+    let source = b.subnet(vpc, "source", "10.0.0.0/24");
+    let destination = b.subnet(vpc, "destination", "10.0.1.0/24");
+    let nat = b.subnet(vpc, "nat", "10.0.2.0/24");
+    let gateway = b.nat_gateway(nat, "osaka-NAT", "10.0.2.149");
+    let table = b.route_table(vpc, source);
+    b.route(table, "10.0.1.0/24", RouteTarget::NatGateway(gateway));
+    b.route(table, "0.0.0.0/0", RouteTarget::InternetGateway(igw));
+    let table = b.route_table(vpc, destination);
+    b.route(table, "0.0.0.0/0", RouteTarget::InternetGateway(igw));
+    b.route_table(vpc, nat);
+    let all = |cidr: &str| [(Traffic::All, Peer::Cidr(IpNet::V4(net(cidr))))];
+    let group = b.group(vpc, "source", &all("10.0.0.0/16"));
+    b.instance(source, "source", "10.0.0.11", &[group], true);
+    let group = b.group(vpc, "destination", &all(admitted));
+    b.instance(destination, "destination", "10.0.1.55", &[group], true);
+    Article { builder: b, vpc, source, destination, nat }
+}
