@@ -22,6 +22,7 @@ use serde_json::Value;
 use arguments::{Arguments, Command, Scope};
 
 fn main() -> ExitCode {
+    mistake::set_up_reports();
     let arguments = Arguments::parse();
     match run(arguments.command) {
         Ok(code) => code,

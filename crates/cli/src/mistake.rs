@@ -2,8 +2,14 @@
 
 use std::path::Path;
 
-use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
+use miette::{LabeledSpan, MietteDiagnostic, MietteHandlerOpts, NamedSource, Report};
 use minivpc_control::Mistake;
+
+/// Reports are never wrapped: AWS's texts stay whole, for readers and for `grep`.
+pub fn set_up_reports() {
+    // Only a second call fails.
+    let _ = miette::set_hook(Box::new(|_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build())));
+}
 
 /// The mistake with the lines around it.
 pub fn report(file: &Path, text: &str, mistake: Mistake) -> Report {

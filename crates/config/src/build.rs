@@ -417,6 +417,9 @@ impl<'a> Builder<'a> {
                     let message = format!("'{}' isn't a block of addresses such as 10.0.1.0/24", destination.value);
                     Mistake::new(at(destination), message)
                 })?;
+                if let IpNet::V6(net) = net {
+                    return Err(Mistake::new(at(destination), format!("{net}: IPv6 isn't supported yet")));
+                }
                 let local = target.value == "local";
                 if local && net == IpNet::V4(v4(&vpc.cidr)?) {
                     continue; // Every table has this route from the start.

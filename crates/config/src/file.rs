@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::value::MapDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
@@ -30,18 +31,27 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                while let Some((name, value)) = map.next_entry::<_, Option<T>>()? {
+                    // A name with nothing behind it, `nat:`, says as much as `nat: {}`.
+                    let empty = || T::deserialize(MapDeserializer::new(std::iter::empty::<((), ())>()));
+                    entries.push((name, value.map_or_else(empty, Ok)?));
                 }
                 Ok(Entries(entries))
             }
 
-            // `nat:` with nothing behind it.
+            fn visit_none<E>(self) -> Result<Self::Value, E> {
+                Ok(Entries::default())
+            }
+
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
                 Ok(Entries::default())
             }
+
+            fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+                deserializer.deserialize_map(self)
+            }
         }
-        deserializer.deserialize_map(Map(std::marker::PhantomData))
+        deserializer.deserialize_option(Map(std::marker::PhantomData))
     }
 }
 

@@ -43,9 +43,9 @@ impl ResourceKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
     /// Nothing is called so.
-    #[error("no {} is called '{text}'", kinds.replace('_', " "))]
+    #[error("no {kinds} is called '{text}'")]
     None {
-        /// What was looked for: `nat_gateway or instance`.
+        /// What was looked for: `subnet`.
         kinds: String,
         /// The name.
         text: String,
@@ -198,7 +198,7 @@ impl World {
         match found.as_slice() {
             [one] => Ok(one.value),
             [] => {
-                let kinds: Vec<_> = kinds.iter().map(|kind| kind.as_str()).collect();
+                let kinds: Vec<_> = kinds.iter().map(|kind| kind.as_str().replace('_', " ")).collect();
                 let names = candidates.into_iter().map(|candidate| candidate.name).filter(|name| !name.is_empty());
                 Err(FindError::None { kinds: kinds.join(" or "), text: name.to_owned(), names: names.collect() })
             }
@@ -210,7 +210,9 @@ impl World {
                     Some(vpc) => format!("{vpc}/{}", candidate.name),
                     None => candidate.id.clone(),
                 });
-                Err(FindError::Several { text: name.to_owned(), candidates: candidates.collect() })
+                let mut candidates: Vec<_> = candidates.collect();
+                candidates.sort();
+                Err(FindError::Several { text: name.to_owned(), candidates })
             }
         }
     }
