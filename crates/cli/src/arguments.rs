@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use minivpc_control::{Described, TracePacket};
+use serde_json::Value;
 
 /// An AWS VPC on one Linux machine, with real packets.
 ///
@@ -205,6 +206,17 @@ impl Kind {
             Self::NetworkAcl => "DescribeNetworkAcls",
             Self::SecurityGroup => "DescribeSecurityGroups",
             Self::NatGateway => "DescribeNatGateways",
+        }
+    }
+}
+
+impl Kind {
+    /// The part of the answer that the table shows: of a route table its routes, as
+    /// `--query 'RouteTables[].Routes'` does.
+    pub fn part(self, described: &Value) -> &Value {
+        match self {
+            Self::RouteTable => &described["RouteTables"][0]["Routes"],
+            Self::NetworkAcl | Self::SecurityGroup | Self::NatGateway => described,
         }
     }
 }

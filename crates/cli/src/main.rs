@@ -78,7 +78,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Show { scope, kind, name, json } => {
             let described = Lab::find(scope.lab.as_deref())?.ask(&Question::Describe { kind: kind.into(), name })?;
-            show(json, &described, || table::render(kind.action(), &described, width()))?;
+            show(json, &described, || table::render(kind.action(), kind.part(&described), width()))?;
         }
         Command::Keeper { .. } => run_keeper(std::io::stdin().as_fd().try_clone_to_owned()?)?,
         Command::Engine { directory, file_name } => run_engine(&directory, file_name)?,

@@ -163,6 +163,8 @@ fn short_ending(journey: &JourneyView) -> String {
 
 /// Decisions of hops that judge are short; longer ones speak for themselves.
 const DECISION: usize = 6;
+/// Longer lines, which tell why a packet was dropped, push no others' places to the right.
+const ALIGNED: usize = 80;
 
 /// One line per hop, in columns.
 fn steps(steps: &[StepView]) -> String {
@@ -182,7 +184,8 @@ fn steps(steps: &[StepView]) -> String {
             _ => format!("{subject:0$}  {decision:DECISION$} {note}", subjects.unwrap_or_default()),
         }
     };
-    let widest = steps.iter().map(|step| length(said(step).trim_end())).max().unwrap_or_default();
+    let widths = steps.iter().map(|step| length(said(step).trim_end()));
+    let widest = widths.filter(|width| *width <= ALIGNED).max().unwrap_or_default();
     let mut text = String::new();
     for (number, step) in (1..).zip(steps) {
         let line = format!(

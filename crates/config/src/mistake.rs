@@ -121,7 +121,9 @@ impl Mistake {
             Error::SerdeUnknownVariant { variant, expected, .. } => {
                 Self::new(at, format!("'{variant}' isn't one of: {}", expected.join(", ")))
             }
-            Error::Unexpected { expected: "mapping start", .. } => Self::new(at, "a map is needed here, as `key: value`"),
+            Error::Unexpected { expected: "mapping start", .. } => {
+                Self::new(at, "a map is needed here, as `key: value`")
+            }
             Error::Unexpected { expected: "sequence start", .. } => {
                 Self::new(at, "a list is needed here, as `[ … ]` or lines that begin with `- `")
             }

@@ -94,7 +94,11 @@ instances:
     let other = lab.world.instance(lab.world.find_instance("other").unwrap()).unwrap();
     let groups = &lab.world.network_interface(other.network_interfaces[0]).unwrap().groups;
     let vpc = lab.world.security_group(groups[0]).unwrap().vpc;
-    assert_eq!(lab.world.vpc(vpc).unwrap().tags.name(), Some("two"), "a group is looked up in the instance's VPC first");
+    assert_eq!(
+        lab.world.vpc(vpc).unwrap().tags.name(),
+        Some("two"),
+        "a group is looked up in the instance's VPC first"
+    );
 }
 
 #[test]
@@ -120,7 +124,11 @@ instances:
     let ambiguous = refused(&text("one/a", "box"));
     assert_eq!(ambiguous.to_string(), "'box' can be instance:box or nat_gateway:box");
     let lab = loaded(&text("one/a", "instance:box"));
-    let route = lab.world.route_tables().flat_map(|table| &table.routes).find(|r| r.destination.to_string() == "192.168.0.0/16");
+    let route = lab
+        .world
+        .route_tables()
+        .flat_map(|table| &table.routes)
+        .find(|r| r.destination.to_string() == "192.168.0.0/16");
     assert!(matches!(route.unwrap().target, RouteTarget::NetworkInterface(_)), "its primary interface");
     loaded(&text("one/a", "box/eth0"));
 }
@@ -147,8 +155,16 @@ fn aws_refusals_show_the_value_at_fault() {
         ),
         (changed("cidr: 10.0.1.0/24", "cidr: 10.1.1.0/24"), "10.1.1.0/24", "InvalidSubnet.Range"),
         (changed("cidr: 10.0.0.0/16", "cidr: 10.0.0.0/15"), "10.0.0.0/15", "InvalidVpc.Range"),
-        (changed("private_ip: 10.0.0.11", "private_ip: 10.0.0.3"), "10.0.0.3", "InvalidParameterValue: Address 10.0.0.3"),
-        (changed("private_ip: 10.0.1.55", "private_ip: 10.0.0.11"), "10.0.0.11", "InvalidParameterValue: Address 10.0.0.11"),
+        (
+            changed("private_ip: 10.0.0.11", "private_ip: 10.0.0.3"),
+            "10.0.0.3",
+            "InvalidParameterValue: Address 10.0.0.3",
+        ),
+        (
+            changed("private_ip: 10.0.1.55", "private_ip: 10.0.0.11"),
+            "10.0.0.11",
+            "InvalidParameterValue: Address 10.0.0.11",
+        ),
         (
             changed("subnet: destination, private_ip: 10.0.1.55", "subnet: source, private_ip: 10.0.0.11"),
             "10.0.0.11",
@@ -164,8 +180,16 @@ fn aws_refusals_show_the_value_at_fault() {
             "osaka-IGW",
             "InvalidParameterValue: Route target is not supported. This route only supports",
         ),
-        (changed("az: a, route_table: source", "az: z, route_table: source"), "z", "InvalidParameterValue: Value (ap-northeast-3z)"),
-        (changed("0.0.0.0/0: osaka-IGW", "169.254.169.254/32: osaka-IGW"), "169.254.169.254/32", "InvalidParameterValue"),
+        (
+            changed("az: a, route_table: source", "az: z, route_table: source"),
+            "z",
+            "InvalidParameterValue: Value (ap-northeast-3z)",
+        ),
+        (
+            changed("0.0.0.0/0: osaka-IGW", "169.254.169.254/32: osaka-IGW"),
+            "169.254.169.254/32",
+            "InvalidParameterValue",
+        ),
     ];
     for (text, value, message) in cases {
         let mistake = refused(&text);
@@ -178,7 +202,12 @@ fn aws_refusals_show_the_value_at_fault() {
 #[test]
 fn mistakes_of_writing_show_their_place_and_a_way_out() {
     let cases = [
-        (changed("route_table: source }", "route_table: sorce }"), "sorce", "no route table is called", "did you mean 'source'?"),
+        (
+            changed("route_table: source }", "route_table: sorce }"),
+            "sorce",
+            "no route table is called",
+            "did you mean 'source'?",
+        ),
         (changed("security_groups: [source]", "security_groups: [web]"), "web", "no security group", "these are: "),
         (changed("subnets:", "subnts:"), "subnts", "there is no key 'subnts'", "did you mean 'subnets'?"),
         (changed("public_ip: true", "run: [ls]"), "run", "'run' isn't supported here yet", "remove it"),
@@ -189,7 +218,12 @@ fn mistakes_of_writing_show_their_place_and_a_way_out() {
         (changed("protocol: all, cidr", "protocol: tcp, ports: 22:10, cidr"), "22:10", "'22:10' isn't a port", ""),
         (changed("protocol: all, cidr", "protocol: tcp, ports: 90-80, cidr"), "90-80", "'90-80' isn't a port", ""),
         (changed("private_ip: 10.0.0.11", "private_ip: 10.0.0"), "10.0.0", "'10.0.0' isn't an IPv4 address", ""),
-        (changed("id: igw-09e9571aa689c8066", "id: nat-09e9571aa689c8066"), "nat-09e9571aa689c8066", "'nat-09e9571aa689c8066' isn't an id", ""),
+        (
+            changed("id: igw-09e9571aa689c8066", "id: nat-09e9571aa689c8066"),
+            "nat-09e9571aa689c8066",
+            "'nat-09e9571aa689c8066' isn't an id",
+            "",
+        ),
         (changed("connectivity_type: private", "connectivity_type: hidden"), "hidden", "'hidden' isn't one of", ""),
         (changed("public_ip: true", "count: 2"), "10.0.0.11", "only one instance", "count"),
     ];
@@ -214,7 +248,8 @@ fn network_acls_are_read_with_ports_types_and_numbers() {
     let text = |entry: &str| {
         format!("lab: x\nvpcs: {{ v: {{ cidr: 10.0.0.0/16, network_acls: {{ n: {{ ingress: {{ {entry} }} }} }} }} }}")
     };
-    let lab = loaded(&text("100: { allow: icmp, type: 3, code: 4, cidr: 0.0.0.0/0 }, 90: { deny: all, cidr: 10.1.0.0/16 }"));
+    let lab =
+        loaded(&text("100: { allow: icmp, type: 3, code: 4, cidr: 0.0.0.0/0 }, 90: { deny: all, cidr: 10.1.0.0/16 }"));
     let acl = lab.world.network_acl(lab.world.find_network_acl(None, "n").unwrap()).unwrap();
     assert_eq!(acl.ingress[&100].traffic, Traffic::Icmp { kind: Some(3), code: Some(4) });
     assert_eq!(acl.ingress.keys().collect::<Vec<_>>(), [&90, &100]);

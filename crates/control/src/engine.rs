@@ -5,6 +5,7 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,6 +56,19 @@ struct Running {
     clock: Instant,
 }
 
+fn log_to_stderr() {
+    tracing_subscriber::fmt().with_ansi(false).with_writer(io::stderr).init();
+}
+
+/// Runs a keeper; see [`minivpc_host::run_keeper`].
+///
+/// # Errors
+/// What the machine refuses.
+pub fn run_keeper(listener: OwnedFd) -> Result<(), HostError> {
+    log_to_stderr();
+    minivpc_host::run_keeper(listener)
+}
+
 /// Runs the engine of the lab in `directory` until its keeper ends. Closes standard output when the lab is up; what
 /// stands there before is why it isn't.
 ///
@@ -78,7 +92,7 @@ pub fn run_engine(directory: &Path, file_name: String) -> Result<(), Box<dyn std
 
 fn start(directory: &Path, file_name: String) -> Result<(Running, PathBuf), EngineError> {
     rustix::process::setsid().map_err(io::Error::from)?;
-    tracing_subscriber::fmt().with_ansi(false).with_writer(io::stderr).init();
+    log_to_stderr();
     let text = fs::read_to_string(directory.join("lab.yaml"))?;
     let lab = minivpc_config::load(&text, &crate::lab::now())?;
     let keeper = Keeper::connect(&directory.join("keeper.sock"))?;

@@ -25,8 +25,8 @@ mod lab;
 mod protocol;
 pub mod view;
 
-pub use engine::run_engine;
+pub use engine::{run_engine, run_keeper};
 pub use lab::{Lab, LabError, RUNTIME, Started, validate};
 pub use minivpc_config::{Mistake, Place};
-pub use minivpc_host::{HostError, LinkStats, guest::exec::exec, run_keeper};
+pub use minivpc_host::{HostError, LinkStats, guest::exec::exec};
 pub use protocol::{Described, Question, TracePacket};

@@ -12,7 +12,7 @@
 //!   exec ─── Keeper ──┘            setns → command
 //! ```
 //!
-//! - `tap.rs`, `netlink.rs`: the kernel's interfaces, as much of them as a guest needs.
+//! - `tap.rs`, `netlink.rs`, `netfilter.rs`: the kernel's interfaces, as much of them as a guest needs.
 //! - `guest/`: network, file system, PID 1, and running commands.
 //! - `keeper/`: the process, its protocol, its client.
 //! - `worker.rs`: the packet loop.
@@ -27,6 +27,7 @@
 mod error;
 pub mod guest;
 mod keeper;
+mod netfilter;
 mod netlink;
 mod tap;
 mod worker;

@@ -8,6 +8,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 
 use super::{GuestSpec, InterfaceSpec, LinkStats};
 use crate::error::{Context, HostError};
+use crate::netfilter;
 use crate::netlink::Netlink;
 use crate::tap;
 
@@ -32,6 +33,10 @@ pub(crate) fn create(spec: &GuestSpec) -> Result<(GuestNetwork, Vec<OwnedFd>), H
     let netlink = Netlink::open()?;
     settings(spec)?;
     netlink.link_up(LOOPBACK, Vec::new())?;
+    if let Err(error) = netfilter::complete_checksums() {
+        // Only what the guest's own captures say of checksums is wrong without it; the packets are right.
+        tracing::warn!(guest = spec.name, %error, "tcpdump -v will call checksums of sent packets incorrect");
+    }
     let mut network = GuestNetwork { name_space, netlink, links: Vec::new() };
     let taps = spec.interfaces.iter().map(|interface| network.add(interface)).collect::<Result<_, _>>()?;
     Ok((network, taps))

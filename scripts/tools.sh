@@ -1,0 +1,35 @@
+# Sourced by the other scripts: makes sure that the tools are there that they use in the instances.
+
+# command:package, where the package isn't called as the command.
+tools=(bash curl hostname ip:iproute2 iperf3 nc:netcat-openbsd ping:iputils-ping sysctl:procps tcpdump traceroute)
+
+need_tools() {
+  local missing=() tool
+  for tool in "${tools[@]}"; do
+    command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
+  done
+  # Another netcat lacks -N.
+  if ! nc -h 2>&1 | grep -q OpenBSD; then
+    missing+=(netcat-openbsd)
+  fi
+  command -v cc >/dev/null || missing+=(gcc libc6-dev)
+  if [ "${#missing[@]}" -eq 0 ]; then
+    return
+  fi
+  if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    echo "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update
+    apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+  else
+    echo "missing: ${missing[*]}; install them with: sudo apt-get install ${missing[*]}" >&2
+    exit 1
+  fi
+}
+
+need_cargo() {
+  if ! command -v cargo >/dev/null; then
+    echo "missing: a Rust toolchain (cargo) of version 1.89 or newer; see https://rustup.rs" >&2
+    exit 1
+  fi
+}

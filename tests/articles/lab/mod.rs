@@ -1,0 +1,229 @@
+//! A lab of its own for each test, by the built binary, and the tools in it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const MINIVPC: &str = env!("CARGO_BIN_EXE_minivpc");
+/// Long enough for any machine; nothing waits so long unless it waits in vain.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A running lab; down when dropped, also by a panic.
+pub struct Lab {
+    pub name: String,
+    pub file: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+/// Why the tests of this file can't run here.
+pub fn cannot_run() -> Option<&'static str> {
+    let root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
+    if !root {
+        Some("labs need root")
+    } else if !Path::new("/dev/net/tun").exists() {
+        Some("labs need /dev/net/tun")
+    } else {
+        None
+    }
+}
+
+/// Brings a lab up, or says why it is skipped.
+macro_rules! lab_or_skip {
+    ($text:expr) => {
+        match crate::lab::cannot_run() {
+            Some(why) => {
+                println!("skipped: {why}");
+                return;
+            }
+            None => crate::lab::Lab::up($text),
+        }
+    };
+}
+pub(crate) use lab_or_skip;
+
+impl Lab {
+    /// Brings up what `text` says, under a name that nobody else has.
+    pub fn up(text: &str) -> Self {
+        let lab = Self::write(text);
+        let up = lab.minivpc(&["up", lab.file.to_str().unwrap()]);
+        assert!(up.status.success(), "up: {}{}", said(&up), String::from_utf8_lossy(&up.stderr));
+        lab
+    }
+
+    /// Writes the lab file only.
+    pub fn write(text: &str) -> Self {
+        let name = format!("test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("lab.yaml");
+        let rest = text.lines().filter(|line| !line.starts_with("lab:")).collect::<Vec<_>>().join("\n");
+        fs::write(&file, format!("lab: {name}\n{rest}\n")).unwrap();
+        Self { name, file, directory }
+    }
+
+    /// Runs `minivpc` with these arguments, the lab not named.
+    pub fn minivpc(&self, arguments: &[&str]) -> Output {
+        Command::new(MINIVPC).args(arguments).current_dir(self.directory.path()).output().unwrap()
+    }
+
+    /// Asks about the lab; what is printed.
+    pub fn ask(&self, arguments: &[&str]) -> String {
+        let (command, rest) = arguments.split_first().unwrap();
+        let mut named = vec![*command, "--lab", &self.name];
+        named.extend(rest);
+        let output = self.minivpc(&named);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        said(&output)
+    }
+
+    /// Asks about the lab with `--json`.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.ask(&[arguments, &["--json"]].concat())).unwrap()
+    }
+
+    fn in_guest(&self, instance: &str, command: &[&str]) -> Command {
+        let mut exec = Command::new(MINIVPC);
+        exec.args(["exec", "--lab", &self.name, instance, "--"]).args(command).current_dir(self.directory.path());
+        exec.stdin(Stdio::null());
+        exec
+    }
+
+    /// Runs a command in an instance to its end.
+    pub fn run(&self, instance: &str, command: &[&str]) -> Output {
+        self.in_guest(instance, command).output().unwrap()
+    }
+
+    /// What a command in an instance prints; it must succeed.
+    pub fn exec(&self, instance: &str, command: &[&str]) -> String {
+        let output = self.run(instance, command);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {} {error}", said(&output));
+        said(&output)
+    }
+
+    /// Starts a command in an instance; it is ended when dropped.
+    pub fn start(&self, instance: &str, command: &[&str]) -> Running {
+        Running::new(self.in_guest(instance, command))
+    }
+
+    /// Starts `tcpdump`, and returns when it listens.
+    pub fn tcpdump(&self, instance: &str, arguments: &[&str]) -> Running {
+        let mut capture =
+            self.start(instance, &[&["tcpdump", "-l", "--immediate-mode", "-i", "eth0"], arguments].concat());
+        capture.until("listening on", |line| line.contains("listening on"));
+        capture
+    }
+
+    /// Waits until somebody listens on a TCP port of the instance.
+    pub fn until_listening(&self, instance: &str, port: u16) {
+        let wanted = format!(":{port:04X} 00000000:0000 0A");
+        let start = Instant::now();
+        while !self
+            .exec(instance, &["cat", "/proc/net/tcp", "/proc/net/tcp6"])
+            .replace("000000000000000000000000", "")
+            .contains(&wanted)
+        {
+            assert!(start.elapsed() < PATIENCE, "nobody listens on {port}");
+        }
+    }
+
+    /// Takes the lab down.
+    pub fn down(&self) -> Output {
+        self.minivpc(&["down", "--lab", &self.name])
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.down();
+    }
+}
+
+/// Standard output of a command.
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A command that runs in an instance.
+pub struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    /// What it has printed so far, on both outputs.
+    pub printed: Vec<String>,
+}
+
+impl Running {
+    fn new(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let outputs: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for output in outputs {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Self { child, lines, printed: Vec::new() }
+    }
+
+    /// Waits until it prints a line like this.
+    pub fn until(&mut self, what: &str, wanted: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.printed.iter().any(|line| wanted(line)) {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.printed.push(line),
+                Err(_) => panic!("waited in vain for {what}; printed: {:#?}", self.printed),
+            }
+        }
+    }
+
+    /// Waits until so many lines like this were printed.
+    pub fn until_count(&mut self, count: usize, wanted: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.printed.iter().filter(|line| wanted(line)).count() < count {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.printed.push(line),
+                Err(_) => panic!("waited in vain for {count} lines; printed: {:#?}", self.printed),
+            }
+        }
+    }
+
+    /// Interrupts it as Ctrl-C does, and returns all that it printed.
+    pub fn interrupt(mut self) -> Vec<String> {
+        signal(&self.child, "INT");
+        self.child.wait().unwrap();
+        self.printed.extend(self.lines.iter());
+        std::mem::take(&mut self.printed)
+    }
+
+    /// Waits for its end, and returns all that it printed.
+    pub fn wait(mut self) -> Vec<String> {
+        self.printed.extend(self.lines.iter());
+        assert!(self.child.wait().unwrap().success(), "{:#?}", self.printed);
+        std::mem::take(&mut self.printed)
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let _ = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // `minivpc exec` passes it on; a command that has ended already isn't there any more.
+        if let Ok(None) = self.child.try_wait() {
+            signal(&self.child, "TERM");
+            let _ = self.child.wait();
+        }
+    }
+}
