@@ -49,31 +49,29 @@ fn collect(title: &str, value: &Value, depth: usize, sections: &mut Vec<Section>
         }
     }
     keys.sort();
-    let header = || keys.iter().map(|key| (*key).clone()).collect();
-    let mut section = Section { title: title.to_owned(), depth, header: header(), rows: Vec::new() };
-    for (index, fields) in objects.iter().enumerate() {
+    let fresh = || Section {
+        title: title.to_owned(),
+        depth,
+        header: keys.iter().map(|key| (*key).clone()).collect(),
+        rows: Vec::new(),
+    };
+    let mut section = Some(fresh());
+    for fields in objects {
         // What lies in an object is drawn under its row, so each such object gets a section of its own.
-        if index > 0 && !nested.is_empty() {
-            sections.push(std::mem::take(&mut section));
-            section = Section { title: title.to_owned(), depth, header: header(), rows: Vec::new() };
+        if !nested.is_empty() && section.as_ref().is_some_and(|section| !section.rows.is_empty()) {
+            sections.extend(section.take());
         }
         if !keys.is_empty() {
-            section.rows.push(keys.iter().map(|key| fields.get(*key).map_or_else(String::new, text)).collect());
+            let row = keys.iter().map(|key| fields.get(*key).map_or_else(String::new, text)).collect();
+            section.get_or_insert_with(fresh).rows.push(row);
         }
-        let inner = nested.iter().filter_map(|key| Some((*key, fields.get(*key)?)));
-        let inner: Vec<_> = inner.filter(|(_, value)| !is_empty(value)).collect();
-        if !inner.is_empty() {
-            sections.push(std::mem::take(&mut section));
-            inner.iter().for_each(|(key, value)| collect(key, value, depth + 1, sections));
+        let inner: Vec<_> = nested.iter().filter_map(|key| Some((*key, fields.get(*key)?))).collect();
+        for (key, value) in inner.into_iter().filter(|(_, value)| !is_empty(value)) {
+            sections.extend(section.take());
+            collect(key, value, depth + 1, sections);
         }
     }
-    if section.title.is_empty() {
-        return;
-    }
-    if let Value::Array(items) = value {
-        section.rows.extend(items.iter().filter(|item| !item.is_object()).map(|item| vec![text(item)]));
-    }
-    sections.push(section);
+    sections.extend(section);
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -181,4 +179,28 @@ fn stretch(mut columns: Vec<usize>, width: usize) -> Vec<usize> {
 
 fn length(text: &str) -> usize {
     text.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text is what the AWS command line's own formatter makes of the same answer.
+    #[test]
+    fn nested_answers_are_drawn_as_the_aws_command_line_draws_them() {
+        let answer = include_str!("../../../tests/articles/expected/security-group.json");
+        let table = render("DescribeSecurityGroups", &serde_json::from_str(answer).unwrap(), None);
+        assert_eq!(table, include_str!("../../../tests/articles/expected/security-group.txt"));
+    }
+
+    #[test]
+    fn a_terminal_that_is_wide_enough_keeps_rows_lying() {
+        let answer = serde_json::json!({ "NatGateways": [{ "NatGatewayId": "nat-1", "State": "available" }] });
+        let upright = |width| {
+            let table = render("DescribeNatGateways", &answer, Some(width));
+            table.lines().any(|line| line.contains("NatGatewayId") && line.contains("nat-1"))
+        };
+        assert!(!upright(200));
+        assert!(upright(20));
+    }
 }

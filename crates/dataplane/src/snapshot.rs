@@ -8,6 +8,7 @@ use minivpc_model::{
     InternetGatewayId, MacAddress, NatGatewayId, NetworkAclId, NetworkInterfaceId, Origin, Peer, RouteTableId,
     RuleAction, SecurityGroupId, Serial, SubnetId, Traffic,
 };
+use minivpc_packet::Mac;
 use prefix_trie::PrefixMap;
 
 /// A world as packets see it. Made by [`compile`](crate::compile).
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub igws: Vec<InternetGateway>,
     /// Interface of an address, by VPC and address.
     pub(crate) owners: HashMap<(u16, IpAddr), u16, foldhash::fast::FixedState>,
+    /// Interface of a MAC address, by subnet and address.
+    pub(crate) neighbours: HashMap<(u16, MacAddress), u16, foldhash::fast::FixedState>,
 }
 
 /// An interface.
@@ -269,6 +272,12 @@ impl Snapshot {
     #[must_use]
     pub fn owner(&self, vpc: u16, address: IpAddr) -> Option<u16> {
         self.owners.get(&(vpc, address)).copied()
+    }
+
+    /// The interface with this MAC address in the subnet.
+    #[must_use]
+    pub fn neighbour(&self, subnet: u16, mac: Mac) -> Option<u16> {
+        self.neighbours.get(&(subnet, MacAddress(mac))).copied()
     }
 
     /// The interface with this id.

@@ -1,7 +1,7 @@
-//! The fields of a packet that hops see, and the key of its flow.
+//! The fields of a packet that hops see; the flow among them is the key of all flow state.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// A MAC address.
 pub type Mac = [u8; 6];
@@ -15,7 +15,7 @@ pub mod tcp_flags {
     pub const ACK: u8 = 0x10;
 }
 
-/// Who talks to whom: the direction in which one packet goes.
+/// Who talks to whom, in the direction in which one packet goes: the key of all flow state, wide enough for IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flow {
     /// Source address.
@@ -29,6 +29,8 @@ pub struct Flow {
     /// Destination port; the id of an echo reply; else 0.
     pub dst_port: u16,
 }
+
+const _: () = assert!(size_of::<Flow>() == 40);
 
 impl Flow {
     /// The flow of the answers.
@@ -128,45 +130,6 @@ impl fmt::Display for Headers {
     }
 }
 
-/// Everything that decides a packet's way besides TTL and length, in 40 bytes that hash at once. Wide enough for
-/// IPv6; IPv4 addresses stand in it as mapped ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(C)]
-pub struct FlowKey {
-    src: [u8; 16],
-    dst: [u8; 16],
-    src_port: u16,
-    dst_port: u16,
-    /// Where the packet came in.
-    port: u16,
-    protocol: u8,
-    /// Sent to the router's MAC address, not a neighbour's.
-    to_router: bool,
-}
-
-const _: () = assert!(size_of::<FlowKey>() == 40);
-
-impl FlowKey {
-    /// The key of a packet of `flow` that came in at `port`.
-    #[must_use]
-    pub fn new(port: u16, to_router: bool, flow: &Flow) -> Self {
-        let wide = |address: IpAddr| match address {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-            IpAddr::V6(v6) => v6.octets(),
-        };
-        let Flow { src, dst, protocol, src_port, dst_port } = *flow;
-        Self { src: wide(src), dst: wide(dst), src_port, dst_port, port, protocol, to_router }
-    }
-
-    /// The flow it was made of.
-    #[must_use]
-    pub fn flow(&self) -> Flow {
-        let narrow = |octets: [u8; 16]| Ipv6Addr::from(octets).to_canonical();
-        let (src, dst) = (narrow(self.src), narrow(self.dst));
-        Flow { src, dst, protocol: self.protocol, src_port: self.src_port, dst_port: self.dst_port }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +147,5 @@ mod tests {
         assert_eq!(flow.reversed().reversed(), flow);
         let to_self = Flow { dst: flow.src, ..flow };
         assert_eq!(to_self.canonical(), to_self.reversed().canonical());
-        assert_eq!(FlowKey::new(3, true, &flow).flow(), flow);
     }
 }

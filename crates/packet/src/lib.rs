@@ -28,6 +28,6 @@ pub mod reply;
 mod vnet;
 
 pub use edit::Edit;
-pub use flow::{Flow, FlowKey, Headers, Kind, Mac, tcp_flags};
+pub use flow::{Flow, Headers, Kind, Mac, tcp_flags};
 pub use parse::{Arp, ETHERNET, Frame, Malformed, Parsed, parse};
 pub use vnet::{Segmentation, VnetHeader};

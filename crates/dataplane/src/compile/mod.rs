@@ -64,11 +64,13 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
     let subnets: Vec<_> = world.subnets().map(|subnet| c.subnet(subnet)).collect();
     let enis: Vec<_> = world.network_interfaces().map(|eni| c.eni(eni)).collect();
     let owners = enis.iter().zip(0..).map(|(eni, n)| ((subnets[usize::from(eni.subnet)].vpc, eni.ip), n)).collect();
+    let neighbours = enis.iter().zip(0..).map(|(eni, n)| ((eni.subnet, eni.mac), n)).collect();
     Ok(Snapshot {
         generation,
         subnets,
         enis,
         owners,
+        neighbours,
         route_tables: world.route_tables().map(|table| c.route_table(table)).collect(),
         groups: world.security_groups().map(|group| c.group(group)).collect(),
         acls: world.network_acls().map(acl).collect(),

@@ -6,7 +6,7 @@ use minivpc_packet::Kind;
 
 use crate::drop::DropReason;
 use crate::explain::{Check, Recorder, Step};
-use crate::snapshot::{EniKind, Snapshot};
+use crate::snapshot::EniKind;
 use crate::walk::{At, Next, Verdict, Walk};
 
 pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
@@ -52,13 +52,10 @@ pub fn forward<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     if to == walk.snapshot.subnet(subnet).router_mac.0 {
         return Next::Go(At::Router { subnet });
     }
-    let neighbour = neighbour(walk.snapshot, subnet, to);
-    neighbour.map_or(Next::End(Verdict::Drop(DropReason::DestinationMac)), |eni| Next::Go(At::Arrived { eni }))
-}
-
-fn neighbour(snapshot: &Snapshot, subnet: u16, mac: [u8; 6]) -> Option<u16> {
-    let found = snapshot.enis.iter().position(|eni| eni.subnet == subnet && eni.mac.0 == mac);
-    found.map(|index| index as u16)
+    match walk.snapshot.neighbour(subnet, to) {
+        Some(eni) => Next::Go(At::Arrived { eni }),
+        None => Next::End(Verdict::Drop(DropReason::DestinationMac)),
+    }
 }
 
 pub fn arrive<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {

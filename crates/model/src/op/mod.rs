@@ -9,6 +9,7 @@ mod route;
 mod security_group;
 mod vpc;
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -270,7 +271,10 @@ impl World {
     pub(crate) fn pick_address(&self, subnet: &Subnet, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, Refusal> {
         let refuse = |code, message| Err(Refusal::new(code, "PrivateIpAddress", message));
         let Some(address) = wanted else {
-            return subnet.cidr.hosts().find(|a| self.address_owner(subnet, *a).is_none()).ok_or_else(|| {
+            let holders = self.network_interfaces.values().filter(|eni| eni.subnet == subnet.id);
+            let taken: BTreeSet<_> = holders.map(|eni| eni.private_ip).collect();
+            let mut hosts = subnet.cidr.hosts();
+            return hosts.find(|a| !subnet.is_reserved(*a) && !taken.contains(a)).ok_or_else(|| {
                 let message = format!("Subnet {} has no free addresses", subnet.id);
                 Refusal::new(ErrorCode::InsufficientFreeAddressesInSubnet, "SubnetId", message)
             });

@@ -22,6 +22,8 @@ impl World {
             request;
         self.unused(self.vpcs.contains_key(&id), id)?;
         self.unused(self.route_tables.contains_key(&main_route_table), main_route_table)?;
+        self.unused(self.network_acls.contains_key(&default_network_acl), default_network_acl)?;
+        self.unused(self.security_groups.contains_key(&default_security_group), default_security_group)?;
         if !allowed_size(cidr) {
             let message = format!(
                 "The CIDR '{cidr}' is invalid: a VPC's block is /16 to /28, and its address the first of the block."
