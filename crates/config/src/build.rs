@@ -255,7 +255,8 @@ impl<'a> Builder<'a> {
                 self.apply(Op::AuthorizeSecurityGroupIngress { group: id, rule: rule.1 }, rule.0, &[])?;
             }
             let Some(egress) = &group.egress else { continue };
-            self.apply(Op::RevokeAllSecurityGroupEgress { group: id }, at(key), &[])?;
+            let (traffic, peer) = default_egress();
+            self.apply(Op::RevokeSecurityGroupEgress { group: id, traffic, peer }, at(key), &[])?;
             for rule in egress {
                 let rule = self.group_rule(home, rule)?;
                 self.apply(Op::AuthorizeSecurityGroupEgress { group: id, rule: rule.1 }, rule.0, &[])?;

@@ -89,12 +89,30 @@ pub enum Ruling {
         /// Index of the rule in the group's direction.
         rule: u16,
     },
+    /// A rule for everybody allows it, and another one its answers: the connection isn't tracked (SG-13).
+    Untracked {
+        /// The group.
+        group: u16,
+        /// Index of the rule in the group's direction.
+        rule: u16,
+    },
     /// It belongs to a tracked connection that the interface opened that way round (SG-12).
     Tracked(Direction),
     /// It is an ICMP error about a tracked connection (SG-21).
     Related,
     /// Nothing allows it.
     Denied,
+}
+
+impl Ruling {
+    /// The same where the connection is tracked.
+    #[must_use]
+    pub fn tracked(self) -> Self {
+        match self {
+            Self::Untracked { group, rule } => Self::Rule { group, rule },
+            other => other,
+        }
+    }
 }
 
 /// What a NAT gateway did.
@@ -143,6 +161,8 @@ impl Mismatch {
 pub trait Recorder {
     /// A hop decided.
     fn step(&mut self, step: Step, before: &Headers, after: &Headers);
+    /// A later hop changes what an earlier one, by its number, has decided.
+    fn amend(&mut self, number: usize, change: impl FnOnce(&mut Step));
     /// A rule was tried and didn't match; the step that follows is that of its hop.
     fn miss(&mut self, _miss: Miss) {}
 }
@@ -169,6 +189,12 @@ impl Recorder for Quiet {
     fn step(&mut self, step: Step, _before: &Headers, _after: &Headers) {
         // The walk ends at this many steps.
         let _ = self.0.try_push(step);
+    }
+
+    fn amend(&mut self, number: usize, change: impl FnOnce(&mut Step)) {
+        if let Some(step) = self.0.get_mut(number) {
+            change(step);
+        }
     }
 }
 
@@ -197,6 +223,12 @@ impl Recorder for Full {
     fn step(&mut self, step: Step, before: &Headers, after: &Headers) {
         let misses = std::mem::take(&mut self.misses);
         self.steps.push(Recorded { step, before: *before, after: *after, misses });
+    }
+
+    fn amend(&mut self, number: usize, change: impl FnOnce(&mut Step)) {
+        if let Some(recorded) = self.steps.get_mut(number) {
+            change(&mut recorded.step);
+        }
     }
 
     fn miss(&mut self, miss: Miss) {
@@ -312,12 +344,13 @@ fn security_group(snapshot: &Snapshot, eni: u16, direction: Direction, ruling: R
     let all = |part: fn(&SecurityGroup) -> String| groups().map(part).collect::<Vec<_>>().join(",");
     let everything = || (all(|group| group.name.clone()), all(|group| group.id.to_string()));
     let ((name, id), decision, note, origin) = match ruling {
-        Ruling::Rule { group, rule } => {
+        Ruling::Rule { group, rule } | Ruling::Untracked { group, rule } => {
             let group = snapshot.group(group);
             let rule = &group.rules(direction)[usize::from(rule)];
+            let untracked = if matches!(ruling, Ruling::Untracked { .. }) { ", untracked" } else { "" };
             let note = match direction {
-                Direction::Egress => format!("{} → {}", rule.traffic, rule.peer),
-                Direction::Ingress => format!("{} from {}", rule.traffic, rule.peer),
+                Direction::Egress => format!("{} → {}{untracked}", rule.traffic, rule.peer),
+                Direction::Ingress => format!("{} from {}{untracked}", rule.traffic, rule.peer),
             };
             ((group.name.clone(), group.id.to_string()), "allow", note, Some(rule.origin))
         }

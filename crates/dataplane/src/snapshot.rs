@@ -221,6 +221,15 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// The other way.
+    #[must_use]
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Egress => Self::Ingress,
+            Self::Ingress => Self::Egress,
+        }
+    }
+
     /// As AWS writes it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -306,6 +315,14 @@ impl SecurityGroup {
             Direction::Egress => &self.egress,
             Direction::Ingress => &self.ingress,
         }
+    }
+}
+
+impl SecurityGroupRule {
+    /// Is it for 0.0.0.0/0?
+    #[must_use]
+    pub fn is_for_everybody(&self) -> bool {
+        matches!(self.peer, Peer::Cidr(net) if net.prefix_len() == 0)
     }
 }
 

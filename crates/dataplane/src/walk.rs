@@ -9,7 +9,7 @@ use crate::drop::DropReason;
 use crate::explain::{MOST_STEPS, Recorder, Step};
 use crate::hops::{eni, internet_gateway, nat_gateway, network_acl, router, security_group};
 use crate::snapshot::{Direction, Snapshot};
-use crate::state::{Change, NatKey, Txn, View};
+use crate::state::{Change, ConnectionKey, NatKey, Txn, View};
 
 /// Where a packet is. The next hop is decided by the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub enum To {
 pub struct Meta {
     /// Not on the direct path from whose address it carries: references to groups no longer match (SG-7).
     pub middlebox: bool,
+    /// Went through what makes security groups track, whatever their rules (SG-15).
+    pub tracked_by_path: bool,
 }
 
 /// What a hop wants.
@@ -80,6 +82,9 @@ pub struct Walk<'a, R> {
     pub recorder: &'a mut R,
     pub packet: Headers,
     pub meta: Meta,
+    /// A connection that the sender's groups need not track unless the path wants it: number of the step, key, and
+    /// direction.
+    pub untracked: Option<(usize, ConnectionKey, Direction)>,
     pub txn: Txn,
     steps: usize,
 }
@@ -93,7 +98,8 @@ impl<'a, R: Recorder> Walk<'a, R> {
         packet: Headers,
         recorder: &'a mut R,
     ) -> Self {
-        Self { snapshot, view, key, now, recorder, packet, meta: Meta::default(), txn: Txn::new(), steps: 0 }
+        let (meta, untracked, txn, steps) = (Meta::default(), None, Txn::new(), 0);
+        Self { snapshot, view, key, now, recorder, packet, meta, untracked, txn, steps }
     }
 
     /// Walks from `at` to an end. Reads only what it was given; a drop asks for no change of state.
@@ -129,6 +135,11 @@ impl<'a, R: Recorder> Walk<'a, R> {
     pub fn step(&mut self, step: Step, before: &Headers) {
         self.steps += 1;
         self.recorder.step(step, before, &self.packet);
+    }
+
+    /// Number of the last step.
+    pub fn last_step(&self) -> usize {
+        self.steps.saturating_sub(1)
     }
 
     /// A hop that leaves the packet as it is.

@@ -50,6 +50,11 @@ impl Sim {
         Self { engine, snapshot, now, hosts, received: BTreeMap::new(), queue: VecDeque::new() }
     }
 
+    /// The world changes; flows live on.
+    pub fn publish(&mut self, world: &World) {
+        self.snapshot = compile(world, self.snapshot.generation + 1).unwrap();
+    }
+
     /// The port of an instance's first interface.
     #[must_use]
     pub fn port(&self, instance: &str) -> u16 {

@@ -96,7 +96,8 @@ impl Builder {
 
     /// Takes a group's egress rules, and gives it these.
     pub fn egress(&mut self, group: SecurityGroupId, egress: &[(Traffic, Peer)]) {
-        self.apply(Op::RevokeAllSecurityGroupEgress { group });
+        let (all, everybody) = default_egress();
+        self.apply(Op::RevokeSecurityGroupEgress { group, traffic: all, peer: everybody });
         for (traffic, peer) in egress {
             self.apply(Op::AuthorizeSecurityGroupEgress { group, rule: rule(*traffic, *peer) });
         }

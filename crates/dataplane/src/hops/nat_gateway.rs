@@ -2,6 +2,7 @@
 
 use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
 
+use super::security_group;
 use crate::drop::DropReason;
 use crate::explain::{NatAct, Recorder, Step};
 use crate::snapshot::Eni;
@@ -47,7 +48,8 @@ pub fn translate<R: Recorder>(walk: &mut Walk<'_, R>, nat: u16) -> Next {
             walk.packet = Headers { ttl: before.ttl - 1, ..after };
             walk.meta.middlebox = true;
             walk.step(Step::Nat { nat, act }, &before);
-            match change.map_or(Ok(()), |change| walk.change(change)) {
+            let tracked = security_group::track_by_path(walk);
+            match tracked.and_then(|()| change.map_or(Ok(()), |change| walk.change(change))) {
                 Ok(()) => Next::Go(At::Router { subnet: eni.subnet }),
                 Err(reason) => Next::End(Verdict::Drop(reason)),
             }

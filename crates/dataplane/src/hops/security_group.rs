@@ -1,19 +1,22 @@
 //! Security groups: stateful, allow only, at every guest's interface.
 
-use minivpc_model::Peer;
-use minivpc_packet::Kind;
+use minivpc_model::{Peer, PortRange, Traffic};
+use minivpc_packet::{Flow, Headers, Kind};
 
 use super::{covers, eni};
 use crate::drop::DropReason;
 use crate::explain::{Mismatch, Miss, Recorder, Ruling, Step};
-use crate::snapshot::{Direction, Eni, SecurityGroupRule};
+use crate::snapshot::{Direction, Eni, SecurityGroupRule, Snapshot};
 use crate::state::{Change, ConnectionKey, Sight};
 use crate::walk::{Next, Verdict, Walk};
 
 pub fn check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16, direction: Direction) -> Next {
     let snapshot = walk.snapshot;
     let eni = snapshot.eni(index);
-    let ruling = rule(walk, eni, direction);
+    let mut ruling = rule(walk, eni, direction);
+    if walk.meta.tracked_by_path {
+        ruling = ruling.tracked();
+    }
     walk.pass(Step::SecurityGroup { eni: index, direction, ruling });
     let key = ConnectionKey::new(eni.serial, walk.packet.flow);
     let tracked = match ruling {
@@ -24,6 +27,11 @@ pub fn check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16, direction: Directi
             walk.change(Change::SeeConnection(key, sight))
         }
         Ruling::Rule { .. } => walk.change(Change::OpenConnection(key, direction)),
+        // Whether it stays so depends on the path, which isn't known yet on the way out.
+        Ruling::Untracked { .. } => {
+            walk.untracked = Some((walk.last_step(), key, direction));
+            Ok(())
+        }
     };
     match (tracked, direction) {
         (Err(reason), _) => Next::End(Verdict::Drop(reason)),
@@ -32,25 +40,84 @@ pub fn check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16, direction: Directi
     }
 }
 
+/// SG-15: what goes through a NAT gateway is tracked at both ends, whatever the rules are.
+pub fn track_by_path<R: Recorder>(walk: &mut Walk<'_, R>) -> Result<(), DropReason> {
+    walk.meta.tracked_by_path = true;
+    let Some((step, key, direction)) = walk.untracked.take() else { return Ok(()) };
+    walk.recorder.amend(step, |step| {
+        if let Step::SecurityGroup { ruling, .. } = step {
+            *ruling = ruling.tracked();
+        }
+    });
+    walk.change(Change::OpenConnection(key, direction))
+}
+
 fn rule<R: Recorder>(walk: &mut Walk<'_, R>, eni: &Eni, direction: Direction) -> Ruling {
     if let Some(opened) = walk.view.connection(&ConnectionKey::new(eni.serial, walk.packet.flow)) {
         return Ruling::Tracked(opened);
     }
-    // SG-21.
     if let Kind::IcmpError { quoted, .. } = walk.packet.kind
-        && walk.view.connection(&ConnectionKey::new(eni.serial, quoted)).is_some()
+        && is_related(walk, eni, quoted, direction)
     {
         return Ruling::Related;
     }
+    // SG-14: ICMP is always tracked.
+    let untracked = matches!(walk.packet.kind, Kind::Tcp(_) | Kind::Udp)
+        && is_untracked(walk.snapshot, eni, &walk.packet, direction);
+    let mut allowed = Ruling::Denied;
     for &group in &eni.groups {
         for (rule, number) in walk.snapshot.group(group).rules(direction).iter().zip(0..) {
             match matches(walk, rule, direction) {
-                Ok(()) => return Ruling::Rule { group, rule: number },
+                Ok(()) if untracked && rule.is_for_everybody() => return Ruling::Untracked { group, rule: number },
+                Ok(()) if allowed == Ruling::Denied => allowed = Ruling::Rule { group, rule: number },
+                Ok(()) => {}
                 Err(mismatch) => walk.recorder.miss(Miss { rule: number, group: Some(group), mismatch }),
+            }
+            if allowed != Ruling::Denied && !untracked {
+                return allowed;
             }
         }
     }
-    Ruling::Denied
+    allowed
+}
+
+/// SG-21: an error about a packet of a connection that passes belongs to it, tracked or not.
+fn is_related<R>(walk: &Walk<'_, R>, eni: &Eni, quoted: Flow, direction: Direction) -> bool {
+    if walk.view.connection(&ConnectionKey::new(eni.serial, quoted)).is_some() {
+        return true;
+    }
+    let kind = match quoted.protocol {
+        6 => Kind::Tcp(0),
+        17 => Kind::Udp,
+        _ => return false,
+    };
+    let packet = Headers { flow: quoted, kind, ..walk.packet };
+    is_untracked(walk.snapshot, eni, &packet, direction.opposite())
+}
+
+/// SG-13: a flow that a rule for everybody allows needs no tracking when another one lets all its answers pass. The
+/// packet may be of the side that opened the flow or of the other.
+fn is_untracked(snapshot: &Snapshot, eni: &Eni, packet: &Headers, direction: Direction) -> bool {
+    let back = Headers { flow: packet.flow.reversed(), ..*packet };
+    [(*packet, direction), (back, direction.opposite())].into_iter().any(|(packet, direction)| {
+        let mut rules = eni.groups.iter().flat_map(|group| snapshot.group(*group).rules(direction));
+        answers_pass(snapshot, eni, packet.flow.protocol, direction.opposite())
+            && rules.any(|rule| rule.is_for_everybody() && covers(rule.traffic, &packet).is_ok())
+    })
+}
+
+/// Does a rule let packets of a protocol through in this direction, from or to anybody, whatever the port?
+fn answers_pass(snapshot: &Snapshot, eni: &Eni, protocol: u8, direction: Direction) -> bool {
+    let mut rules = eni.groups.iter().flat_map(|group| snapshot.group(*group).rules(direction));
+    rules.any(|rule| {
+        let every_port = match rule.traffic {
+            Traffic::All => true,
+            Traffic::Tcp(ports) => protocol == 6 && ports == PortRange::ALL,
+            Traffic::Udp(ports) => protocol == 17 && ports == PortRange::ALL,
+            Traffic::Icmp { .. } | Traffic::Protocol(_) => false,
+        };
+        every_port && rule.is_for_everybody()
+    })
 }
 
 fn matches<R>(walk: &Walk<'_, R>, rule: &SecurityGroupRule, direction: Direction) -> Result<(), Mismatch> {

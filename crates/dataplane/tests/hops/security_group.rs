@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
-use minivpc_dataplane::{DropReason, Kind, tcp_flags};
-use minivpc_model::{Peer, PortRange, SecurityGroupId, Traffic, VpcId};
+use minivpc_dataplane::{DropReason, Kind, Ruling, Step, tcp_flags};
+use minivpc_model::{Op, Peer, PortRange, SecurityGroupId, Traffic, VpcId};
 use minivpc_testkit::{Body, Builder, Packet, Sim, article};
 
 use crate::{DESTINATION, answers, assert_drops, ping, tcp, udp};
@@ -194,4 +194,103 @@ fn sg_11_neighbours_are_filtered_too() {
     let mut sim = admitting(Traffic::Tcp(port(22)), cidr("10.0.0.0/24"));
     sim.send("a", &ping(B, 7));
     assert_drops(&sim, &[(DropReason::SecurityGroup, 1)]);
+}
+
+/// `b` admits TCP port 7 from `peer`, and lets everything out.
+fn echo_service(peer: Peer) -> (Builder, SecurityGroupId, Sim) {
+    let mut b = Builder::default();
+    let vpc = b.vpc("vpc", "10.0.0.0/16");
+    let subnet = b.subnet(vpc, "subnet", "10.0.0.0/24");
+    let of_a = b.group(vpc, "a", &[]);
+    let of_b = b.group(vpc, "b", &[(Traffic::Tcp(port(7)), peer)]);
+    b.instance(subnet, "a", "10.0.0.4", &[of_a], true);
+    b.instance(subnet, "b", "10.0.0.5", &[of_b], true);
+    let mut sim = Sim::new(&b.world);
+    sim.open("b", 7);
+    sim.send("a", &tcp(B, 40_000, 7, tcp_flags::SYN));
+    sim.send("a", &tcp(B, 40_000, 7, tcp_flags::ACK));
+    assert_eq!(sim.received("b").len(), 2);
+    b.apply(Op::RevokeSecurityGroupIngress { group: of_b, traffic: Traffic::Tcp(port(7)), peer });
+    (b, of_b, sim)
+}
+
+#[test]
+fn sg_17_a_tracked_flow_outlives_its_rule() {
+    let (b, _, mut sim) = echo_service(cidr("10.0.0.0/24"));
+    sim.publish(&b.world);
+    sim.send("a", &tcp(B, 40_000, 7, tcp_flags::ACK));
+    assert_eq!(sim.received("b").len(), 1, "the flow lives on");
+    sim.send("a", &tcp(B, 40_001, 7, tcp_flags::SYN));
+    assert!(sim.received("b").is_empty(), "a new one is refused");
+}
+
+#[test]
+fn sg_13_sg_17_an_untracked_flow_ends_with_its_rule() {
+    let (b, _, mut sim) = echo_service(cidr("0.0.0.0/0"));
+    let eni = sim.snapshot.eni(sim.port("b")).serial;
+    let tracked = sim.engine.state().connections(sim.now);
+    assert!(tracked.iter().all(|(key, _)| key.eni != eni), "SG-13: `b` doesn't track it");
+    sim.publish(&b.world);
+    sim.send("a", &tcp(B, 40_000, 7, tcp_flags::ACK));
+    assert!(sim.received("b").is_empty());
+}
+
+#[test]
+fn sg_14_without_the_egress_rule_everything_is_tracked() {
+    let mut sim = pair(|b, vpc| {
+        let closed = b.group(vpc, "b", &[(Traffic::Tcp(port(7)), cidr("0.0.0.0/0"))]);
+        b.egress(closed, &[(Traffic::Tcp(port(443)), cidr("0.0.0.0/0"))]);
+        (b.group(vpc, "a", &[]), closed)
+    });
+    sim.open("b", 7);
+    sim.send("a", &tcp(B, 40_000, 7, tcp_flags::SYN));
+    assert_eq!(sim.received("a").len(), 1, "the answer passes because it is one");
+    let eni = sim.snapshot.eni(sim.port("b")).serial;
+    assert!(sim.engine.state().connections(sim.now).iter().any(|(key, _)| key.eni == eni));
+}
+
+#[test]
+fn sg_14_icmp_is_always_tracked() {
+    let mut sim = admitting(Traffic::All, cidr("0.0.0.0/0"));
+    assert!(answers(&mut sim, "a", B, 7));
+    let eni = sim.snapshot.eni(sim.port("b")).serial;
+    assert!(sim.engine.state().connections(sim.now).iter().any(|(key, _)| key.eni == eni));
+}
+
+#[test]
+fn sg_15_what_goes_through_a_nat_gateway_is_tracked_at_both_ends() {
+    let mut article = article("0.0.0.0/0");
+    let b = &mut article.builder;
+    let open = b.group(article.vpc, "open", &[(Traffic::All, cidr("0.0.0.0/0"))]);
+    b.instance(article.source, "client", "10.0.0.30", &[open], true);
+    let mut sim = Sim::new(&b.world);
+    sim.open("destination", 7);
+    sim.send("client", &tcp(DESTINATION, 40_000, 7, tcp_flags::SYN));
+    assert_eq!(sim.received("client").len(), 1);
+    let connections = sim.engine.state().connections(sim.now);
+    for instance in ["client", "destination"] {
+        let eni = sim.snapshot.eni(sim.port(instance)).serial;
+        assert!(connections.iter().any(|(key, _)| key.eni == eni), "{instance}; at the target it is `assumed`");
+    }
+    let way = &connections.iter().find(|(key, _)| key.flow.src == Ipv4Addr::new(10, 0, 0, 30)).unwrap().1.way;
+    let steps = &way.as_ref().unwrap().steps;
+    let ruled = |step: &Step| matches!(step, Step::SecurityGroup { ruling: Ruling::Rule { .. }, .. });
+    assert!(ruled(&steps[1]), "and the explanation says so");
+}
+
+#[test]
+fn sg_21_an_error_about_an_untracked_flow_passes_too() {
+    let mut sim = admitting(Traffic::Tcp(port(7)), cidr("0.0.0.0/0"));
+    sim.open("b", 7);
+    sim.send("a", &tcp(B, 40_000, 7, tcp_flags::SYN));
+    let answer = sim.received("a").remove(0);
+    // Somebody on the way tells `b` that its answer was too large, and another time about a flow that can't be.
+    for (port, expected) in [(7, 1), (8, 0)] {
+        let mut quote = answer.frame[14..].to_vec();
+        quote[21] = port;
+        let bytes = recomputed(&[&[3, 4, 0, 0, 0, 0, 5, 220], quote.as_slice()].concat());
+        sim.received("b");
+        sim.send("a", &Packet::to(B, Body::Other { protocol: 1, bytes }));
+        assert_eq!(sim.received("b").len(), expected, "port {port}");
+    }
 }

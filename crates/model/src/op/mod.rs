@@ -9,6 +9,8 @@ mod route;
 mod security_group;
 mod vpc;
 
+pub use security_group::default_egress;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
@@ -17,6 +19,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::*;
+use crate::traffic::Traffic;
 use crate::world::{AddressOwner, World};
 
 /// One change of the world.
@@ -93,10 +96,23 @@ pub enum Op {
         /// The rule.
         rule: SecurityGroupRule,
     },
-    /// No egress rule any more, also not the default one.
-    RevokeAllSecurityGroupEgress {
+    /// One ingress rule less.
+    RevokeSecurityGroupIngress {
         /// The group.
         group: SecurityGroupId,
+        /// The rule's packets.
+        traffic: Traffic,
+        /// The rule's other side.
+        peer: Peer,
+    },
+    /// One egress rule less.
+    RevokeSecurityGroupEgress {
+        /// The group.
+        group: SecurityGroupId,
+        /// The rule's packets.
+        traffic: Traffic,
+        /// The rule's other side.
+        peer: Peer,
     },
     /// A network ACL that denies everything.
     CreateNetworkAcl {
@@ -253,7 +269,12 @@ impl World {
             }
             Op::AuthorizeSecurityGroupIngress { group, rule } => self.authorize(group, rule, |g| &mut g.ingress),
             Op::AuthorizeSecurityGroupEgress { group, rule } => self.authorize(group, rule, |g| &mut g.egress),
-            Op::RevokeAllSecurityGroupEgress { group } => self.revoke_all_egress(group),
+            Op::RevokeSecurityGroupIngress { group, traffic, peer } => {
+                self.revoke(group, traffic, peer, |g| &mut g.ingress)
+            }
+            Op::RevokeSecurityGroupEgress { group, traffic, peer } => {
+                self.revoke(group, traffic, peer, |g| &mut g.egress)
+            }
             Op::CreateNetworkAcl { id, vpc, tags, origin } => self.create_network_acl(id, vpc, tags, origin),
             Op::CreateNetworkAclEntry { network_acl, egress, rule_number, entry } => {
                 self.create_network_acl_entry(network_acl, egress, rule_number, entry)

@@ -28,12 +28,8 @@ impl World {
             return Err(Refusal::new(ErrorCode::InvalidGroupDuplicate, "GroupName", message));
         }
         // SG-1: a new group lets nothing in and everything out.
-        let egress = vec![SecurityGroupRule {
-            traffic: Traffic::All,
-            peer: Peer::Cidr(Ipv4Net::default().into()),
-            description: String::new(),
-            origin,
-        }];
+        let (traffic, peer) = default_egress();
+        let egress = vec![SecurityGroupRule { traffic, peer, description: String::new(), origin }];
         let group = SecurityGroup { id, vpc, name, description, ingress: Vec::new(), egress, tags, origin };
         self.security_groups.insert(id, group);
         Ok(())
@@ -68,11 +64,27 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn revoke_all_egress(&mut self, group: SecurityGroupId) -> Result<(), Refusal> {
+    pub(super) fn revoke(
+        &mut self,
+        group: SecurityGroupId,
+        traffic: Traffic,
+        peer: Peer,
+        direction: fn(&mut SecurityGroup) -> &mut Vec<SecurityGroupRule>,
+    ) -> Result<(), Refusal> {
         self.security_group(group)?;
-        if let Some(group) = self.security_groups.get_mut(&group) {
-            group.egress.clear();
-        }
+        let Some(group) = self.security_groups.get_mut(&group) else { return Ok(()) };
+        let rules = direction(group);
+        let Some(at) = rules.iter().position(|rule| rule.traffic == traffic && rule.peer == peer) else {
+            let message = "The specified rule does not exist in this security group.";
+            return Err(Refusal::new(ErrorCode::InvalidPermissionNotFound, "IpPermissions", message));
+        };
+        rules.remove(at);
         Ok(())
     }
+}
+
+/// What a new group lets out (SG-1).
+#[must_use]
+pub fn default_egress() -> (Traffic, Peer) {
+    (Traffic::All, Peer::Cidr(Ipv4Net::default().into()))
 }
