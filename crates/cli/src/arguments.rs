@@ -159,6 +159,9 @@ pub struct Packet {
     /// TTL; the instance's default if it isn't given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     ttl: Option<u8>,
+    /// Length of the IP packet, bytes; it may not be cut into fragments.
+    #[arg(long, value_name = "N")]
+    size: Option<u16>,
     /// TCP: the first packet of a connection, or one of an open connection.
     #[arg(long, default_value = "syn")]
     flags: Flags,
@@ -179,13 +182,13 @@ enum Flags {
 
 impl From<Packet> for TracePacket {
     fn from(packet: Packet) -> Self {
-        let Packet { from, to, protocol, port, source_port, ttl, flags } = packet;
+        let Packet { from, to, protocol, port, source_port, ttl, size, flags } = packet;
         let protocol = match protocol {
             Protocol::Icmp => "icmp",
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
         };
-        Self { from, to, protocol: protocol.to_owned(), port, source_port, ttl, ack: matches!(flags, Flags::Ack) }
+        Self { from, to, protocol: protocol.to_owned(), port, source_port, ttl, size, ack: matches!(flags, Flags::Ack) }
     }
 }
 

@@ -148,7 +148,7 @@ pub fn trace(trace: &Trace, reply: bool) -> String {
 fn ending(journey: &JourneyView) -> String {
     match (journey.verdict.as_str(), &journey.reason) {
         ("delivered", _) => format!("delivered, ttl {}", journey.last.ttl),
-        ("answered", _) => "answered by the network: icmp time exceeded".to_owned(),
+        ("answered", _) => "answered by the network".to_owned(),
         (_, Some(reason)) => format!("dropped: {reason}, source {}", journey.last.source),
         (verdict, None) => verdict.to_owned(),
     }

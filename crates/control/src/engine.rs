@@ -338,7 +338,8 @@ impl Running {
             ("tcp" | "udp", None) => return Err(format!("--protocol {} needs --port N", packet.protocol)),
             (other, _) => return Err(format!("protocol '{other}' can't be traced: icmp, tcp or udp")),
         };
-        let probe = Probe { from, to, kind, source_port, port, ttl: packet.ttl };
+        let size = packet.size.unwrap_or(SIZE);
+        let probe = Probe { from, to, kind, source_port, port, ttl: packet.ttl, size };
         let (there, back) = self.engine.trace(views.snapshot, self.now(), &probe);
         let name_of = |address: IpAddr| {
             let vpc = views.snapshot.subnet(views.snapshot.eni(from).subnet).vpc;
@@ -372,7 +373,8 @@ fn said(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// What a trace takes for an echo id and a source port.
+/// What a trace takes for a length (that of a `ping`), an echo id and a source port.
+const SIZE: u16 = 84;
 const ICMP_ID: u16 = 4711;
 const SOURCE_PORT: u16 = 49_152;
 

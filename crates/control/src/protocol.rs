@@ -57,6 +57,8 @@ pub struct TracePacket {
     pub source_port: Option<u16>,
     /// TTL; the guest's default one if none is given.
     pub ttl: Option<u8>,
+    /// Length of the IP packet, bytes; that of a `ping` if none is given.
+    pub size: Option<u16>,
     /// TCP: an ACK in the middle of a connection, not a SYN.
     pub ack: bool,
 }

@@ -297,7 +297,7 @@ impl Views<'_> {
     pub fn journey(&self, journey: &Journey) -> JourneyView {
         let verdict = match journey.verdict {
             Verdict::Deliver { .. } => "delivered",
-            Verdict::TimeExceeded { .. } => "answered",
+            Verdict::Answer { .. } => "answered",
             Verdict::Drop(_) => "dropped",
         };
         let lines = journey.lines(self.snapshot);

@@ -35,12 +35,16 @@ pub enum DropReason {
     NatNoSession,
     /// NAT-8.
     NatProtocol,
+    /// NAT-16.
+    NatFragment,
     /// NAT-12.
     NatPortAllocation,
     /// NAT-22, NAT-24.
     RouteLoop,
     /// A TTL that ran out where no answer may be sent (RFC 1122 §3.2.2: no errors about errors).
     TtlExpired,
+    /// The same for a packet that is too large and may not be cut.
+    TooLarge,
     ///
     Fragment,
     /// The internet behind the gateway.
@@ -73,9 +77,11 @@ impl DropReason {
             Self::NoSuchAddress => "NO_POSSIBLE_DESTINATION",
             Self::NatNoSession => "MINIVPC_NAT_NO_SESSION",
             Self::NatProtocol => "PROTOCOL_RESTRICTION",
+            Self::NatFragment => "MINIVPC_NAT_FRAGMENT",
             Self::NatPortAllocation => "MINIVPC_NAT_PORT_ALLOCATION",
             Self::RouteLoop => "MINIVPC_ROUTE_LOOP",
             Self::TtlExpired => "MINIVPC_TTL_EXPIRED",
+            Self::TooLarge => "MINIVPC_TOO_LARGE",
             Self::Fragment => "MINIVPC_FRAGMENT",
             Self::InternetGateway => "MINIVPC_INTERNET_NOT_FORWARDED",
             Self::ConnectionsExhausted => "MINIVPC_CONNTRACK_ALLOWANCE_EXCEEDED",
@@ -106,10 +112,12 @@ impl DropReason {
             Self::NoSuchAddress => "nobody in the VPC has this address",
             Self::NatNoSession => "the NAT gateway has no session for it: it answers nothing and admits only replies",
             Self::NatProtocol => "a NAT gateway translates TCP, UDP and ICMP only",
+            Self::NatFragment => "a NAT gateway carries no fragments but those of UDP",
             Self::NatPortAllocation => "the NAT gateway has no free port for this destination",
             Self::RouteLoop => "the packet came back to the NAT gateway that had sent it",
-            Self::TtlExpired => "the TTL ran out, and an ICMP error is not answered",
-            Self::Fragment => "fragments aren't forwarded yet",
+            Self::TtlExpired => "the TTL ran out, and an ICMP error or a later fragment is not answered",
+            Self::TooLarge => "too large, and an ICMP error or a later fragment is not answered",
+            Self::Fragment => "a later fragment of a datagram whose first fragment did not pass",
             Self::InternetGateway => "the internet isn't there yet: packets for the internet gateway end here",
             Self::ConnectionsExhausted => "the connection table is full",
             Self::Contended => "other workers changed the same connection three times",

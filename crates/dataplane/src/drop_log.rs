@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
 use minivpc_model::NetworkInterfaceId;
-use minivpc_packet::Headers;
+use minivpc_packet::{Fragment, Headers};
 
 use crate::Now;
 use crate::drop::DropReason;
@@ -38,7 +38,7 @@ pub struct Dropped {
     pub reason: DropReason,
     /// By whom.
     pub component: Component,
-    /// The packet; of packets that differ in TTL and MAC addresses only, the last one.
+    /// The packet; of packets that differ in TTL, length and MAC addresses only, the last one.
     pub subject: Subject,
     /// The interface whose guest sent it.
     pub sender: NetworkInterfaceId,
@@ -74,7 +74,20 @@ impl DropLog {
         now: Now,
     ) {
         let told_apart = match subject {
-            Subject::Packet(packet) => Subject::Packet(Headers { ttl: 0, src_mac: [0; 6], dst_mac: [0; 6], ..packet }),
+            Subject::Packet(packet) => {
+                let fragment = packet.fragment.map(|fragment| Fragment { id: 0, ..fragment });
+                let (mac, dont_fragment, mss_limit) = ([0; 6], false, None);
+                Subject::Packet(Headers {
+                    ttl: 0,
+                    size: 0,
+                    src_mac: mac,
+                    dst_mac: mac,
+                    dont_fragment,
+                    fragment,
+                    mss_limit,
+                    ..packet
+                })
+            }
             other => other,
         };
         let kind = Kind { reason, component, subject: told_apart, sender };

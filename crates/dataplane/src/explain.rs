@@ -124,6 +124,10 @@ pub enum NatAct {
     Destination,
     /// Answered that the TTL ran out (NAT-15).
     TimeExceeded,
+    /// Answered that the packet is too large.
+    FragmentationNeeded,
+    /// Answered that there is no such connection (NAT-18).
+    Reset,
     /// Dropped the packet.
     Dropped,
 }
@@ -419,7 +423,7 @@ fn nat_line(snapshot: &Snapshot, nat: u16, act: NatAct, seen: Option<Seen<'_>>) 
     let decision = match act {
         NatAct::Source => "translate",
         NatAct::Destination => "translate back",
-        NatAct::TimeExceeded => "answer",
+        NatAct::TimeExceeded | NatAct::FragmentationNeeded | NatAct::Reset => "answer",
         NatAct::Dropped => "drop",
     };
     let words = |Seen { before, after, .. }: Seen<'_>| {
@@ -431,6 +435,14 @@ fn nat_line(snapshot: &Snapshot, nat: u16, act: NatAct, seen: Option<Seen<'_>>) 
                 let own = snapshot.eni(nat.eni).ip;
                 (format!("ttl {}", before.ttl), format!("icmp time exceeded from {own} to {}", before.flow.src))
             }
+            NatAct::FragmentationNeeded => {
+                let own = snapshot.eni(nat.eni).ip;
+                (
+                    format!("{} bytes", before.size),
+                    format!("icmp fragmentation needed from {own} to {}", before.flow.src),
+                )
+            }
+            NatAct::Reset => (before.to_string(), format!("tcp reset to {}, no session", before.flow.src)),
             NatAct::Dropped => (before.to_string(), String::new()),
         }
     };

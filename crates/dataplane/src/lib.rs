@@ -6,7 +6,7 @@
 //! ```text
 //!   frame ─ parse ─┬─ ARP ──────────────────────────────────→ answer
 //!                  └─ IPv4 ─ walk ─┬─ deliver ─ commit ─ edit → port
-//!                                  ├─ time exceeded ─ commit → answer, which walks on from where it was made
+//!                                  ├─ answer ─ commit → ICMP error or reset, which walks on from where it was made
 //!                                  └─ drop → counted with its reason, silent on the wire
 //! ```
 //!
@@ -33,9 +33,9 @@ pub mod state;
 mod trace;
 mod walk;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use minivpc_packet::{Arp, Edit, Frame, Mac, Parsed, VnetHeader, parse, reply};
+use minivpc_packet::{Arp, Edit, Frame, Mac, Parsed, VnetHeader, fragments, parse, reply};
 
 pub use compile::{TooMany, compile};
 pub use drop::DropReason;
@@ -44,7 +44,7 @@ pub use explain::{Check, Component, Full, Line, Mismatch, Miss, NatAct, Quiet, R
 pub use minivpc_packet::{Headers, Kind, tcp_flags};
 pub use snapshot::*;
 pub use trace::{Journey, Probe};
-pub use walk::Verdict;
+pub use walk::{Answer, Verdict};
 
 use state::{NatKey, NotCommitted, State, View};
 use walk::{At, Walk};
@@ -147,16 +147,18 @@ impl Engine {
     ) {
         let (verdict, after, steps) = self.walk_and_commit(snapshot, now, at, packet.headers);
         match verdict {
-            Verdict::Deliver { eni } => {
+            Verdict::Deliver { eni, cut } => {
                 if let At::Sent { eni: sender } = at {
                     self.state.remember_way(snapshot.eni(sender).serial, &packet.headers, &steps.0);
                 }
                 Edit::between(&packet.headers, &after).apply(packet, vnet, frame);
-                emit(eni, vnet, frame);
+                match cut {
+                    None => emit(eni, vnet, frame),
+                    Some(mtu) => fragments(packet, frame, mtu, |frame| emit(eni, &VnetHeader::PLAIN, frame)),
+                }
             }
-            Verdict::TimeExceeded { from, subnet } => {
-                let IpAddr::V4(from) = from else { return };
-                self.time_exceeded(snapshot, now, port, (packet, vnet, frame), &after, (from, subnet), emit);
+            Verdict::Answer { answer, subnet } => {
+                self.answer(snapshot, now, port, (packet, vnet, frame), &after, (answer, subnet), emit);
             }
             Verdict::Drop(reason) => {
                 let last = steps.0.last().map(|step| step.component(snapshot));
@@ -183,25 +185,32 @@ impl Engine {
         (Verdict::Drop(DropReason::Contended), packet, Quiet::default())
     }
 
-    /// NAT-15: the gateway tells the sender, from its own subnet on like any packet that it sends.
+    /// What the network says to a sender walks from its own subnet on, as any packet does.
     #[allow(clippy::too_many_arguments)] // As `forward`.
-    fn time_exceeded(
+    fn answer(
         &self,
         snapshot: &Snapshot,
         now: Now,
         port: u16,
         (packet, vnet, frame): (&Parsed, &mut VnetHeader, &mut [u8]),
         arrived: &Headers,
-        (from, subnet): (Ipv4Addr, u16),
+        (answer, subnet): (Answer, u16),
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) {
-        // The quote shows the packet as it came to the gateway.
+        // A quote shows the packet as it came to whom quotes it.
         Edit::between(&packet.headers, arrived).apply(packet, vnet, frame);
         let Ok(Frame::Ipv4(packet)) = parse(vnet, frame) else { return };
-        let mut answer = reply::time_exceeded(&packet, frame, from, NETWORK_TTL);
+        let mut reply = match answer {
+            Answer::TimeExceeded { from: IpAddr::V4(from) } => reply::time_exceeded(&packet, frame, from, NETWORK_TTL),
+            Answer::FragmentationNeeded { from: IpAddr::V4(from), mtu } => {
+                reply::fragmentation_needed(&packet, frame, from, NETWORK_TTL, mtu)
+            }
+            Answer::Reset => reply::reset(&packet, frame, NETWORK_TTL),
+            Answer::TimeExceeded { .. } | Answer::FragmentationNeeded { .. } => return,
+        };
         let mut plain = VnetHeader::PLAIN;
-        if let Ok(Frame::Ipv4(parsed)) = parse(&plain, &answer) {
-            self.forward(snapshot, now, At::Router { subnet }, port, &parsed, &mut plain, &mut answer, emit);
+        if let Ok(Frame::Ipv4(parsed)) = parse(&plain, &reply) {
+            self.forward(snapshot, now, At::Router { subnet }, port, &parsed, &mut plain, &mut reply, emit);
         }
     }
 }

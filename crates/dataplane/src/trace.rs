@@ -26,6 +26,8 @@ pub struct Probe {
     pub port: u16,
     /// TTL; the guest's default one if none is given.
     pub ttl: Option<u8>,
+    /// Length of the IP packet, bytes. It is sent with the DF bit, as Linux does.
+    pub size: u16,
 }
 
 /// What became of a packet.
@@ -54,25 +56,24 @@ impl Engine {
             _ => 1,
         };
         let flow = Flow { src, dst, protocol, src_port: probe.source_port, dst_port: probe.port };
-        let there = self.journey(snapshot, now, probe.from, flow, probe.kind, probe.ttl, &[]);
+        let there = self.journey(snapshot, now, probe.from, flow, probe, &[]);
         let back = match (there.verdict, answer(probe.kind)) {
-            (Verdict::Deliver { eni }, Some(kind)) => {
-                Some(self.journey(snapshot, now, eni, there.last.flow.reversed(), kind, None, &there.changes))
+            (Verdict::Deliver { eni, .. }, Some(kind)) => {
+                let answer = Probe { kind, ttl: None, ..*probe };
+                Some(self.journey(snapshot, now, eni, there.last.flow.reversed(), &answer, &there.changes))
             }
             _ => None,
         };
         (there, back)
     }
 
-    #[allow(clippy::too_many_arguments)] // The packet's fields; both directions name them.
     fn journey(
         &self,
         snapshot: &Snapshot,
         now: Now,
         from: u16,
         flow: Flow,
-        kind: Kind,
-        ttl: Option<u8>,
+        probe: &Probe,
         pending: &[Change],
     ) -> Journey {
         let eni = snapshot.eni(from);
@@ -82,7 +83,8 @@ impl Engine {
         };
         let src_mac = eni.mac.0;
         let dst_mac = next_hop_mac(snapshot, eni.subnet, flow.dst);
-        let sent = Headers { src_mac, dst_mac, ttl: ttl.unwrap_or(default_ttl), flow, kind };
+        let ttl = probe.ttl.unwrap_or(default_ttl);
+        let sent = Headers { src_mac, dst_mac, ttl, size: probe.size, ..whole(flow, probe.kind) };
         let mut recorder = Full::default();
         let view = View::new(&self.state, pending, now);
         let mut walk = Walk::new(snapshot, view, &self.key, now, sent, &mut recorder);
@@ -106,7 +108,7 @@ impl Engine {
             _ => Kind::Other,
         };
         let view = View::new(&self.state, &[], now);
-        let mut packet = Some(Headers { src_mac: [0; 6], dst_mac: [0; 6], ttl: way.ttl, flow, kind });
+        let mut packet = Some(Headers { ttl: way.ttl, ..whole(flow, kind) });
         let line = |step: &Step| {
             let before = packet;
             if let Step::Nat { nat, act } = *step {
@@ -124,6 +126,12 @@ impl Engine {
     }
 }
 
+/// A whole packet, with the DF bit.
+fn whole(flow: Flow, kind: Kind) -> Headers {
+    let (src_mac, dst_mac) = ([0; 6], [0; 6]);
+    Headers { src_mac, dst_mac, ttl: 0, flow, kind, size: 0, dont_fragment: true, fragment: None, mss_limit: None }
+}
+
 /// What a NAT gateway made of a packet, by the session that it still has for it.
 fn retranslate(snapshot: &Snapshot, view: View<'_>, nat: u16, act: NatAct, before: Headers) -> Option<Headers> {
     let eni = snapshot.eni(snapshot.nat(nat).eni);
@@ -136,7 +144,7 @@ fn retranslate(snapshot: &Snapshot, view: View<'_>, nat: u16, act: NatAct, befor
             let sent = SessionKey { nat: eni.serial, flow: before.flow.reversed() };
             view.lease(&Lease::of(&sent, sent.flow.src_port))?.flow.reversed()
         }
-        NatAct::TimeExceeded | NatAct::Dropped => before.flow,
+        NatAct::TimeExceeded | NatAct::FragmentationNeeded | NatAct::Reset | NatAct::Dropped => before.flow,
     };
     Some(Headers { flow, ttl: before.ttl.saturating_sub(1), ..before })
 }
@@ -171,7 +179,7 @@ impl Journey {
     pub fn reason(&self) -> Option<DropReason> {
         match self.verdict {
             Verdict::Drop(reason) => Some(reason),
-            Verdict::Deliver { .. } | Verdict::TimeExceeded { .. } => None,
+            Verdict::Deliver { .. } | Verdict::Answer { .. } => None,
         }
     }
 

@@ -46,6 +46,8 @@ pub struct Meta {
     pub middlebox: bool,
     /// Went through what makes security groups track, whatever their rules (SG-15).
     pub tracked_by_path: bool,
+    /// Largest IP packet that the path carries, bytes; none if it is that of the interfaces.
+    pub mtu: Option<u16>,
 }
 
 /// What a hop wants.
@@ -61,16 +63,37 @@ pub enum Verdict {
     Deliver {
         /// The interface, index.
         eni: u16,
+        /// Cut into fragments of this many bytes first.
+        cut: Option<u16>,
     },
-    /// The packet ends here; its sender is told that its TTL ran out.
-    TimeExceeded {
-        /// Who tells: an address of this subnet's interface.
-        from: IpAddr,
-        /// Where the answer starts.
+    /// The packet ends here, and its sender is answered.
+    Answer {
+        /// What is said.
+        answer: Answer,
+        /// The subnet that the answer starts in.
         subnet: u16,
     },
     /// Dropped by the hop of the last step.
     Drop(DropReason),
+}
+
+/// What the network says to the sender of a packet that ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Its TTL ran out.
+    TimeExceeded {
+        /// Who says so.
+        from: IpAddr,
+    },
+    /// It is too large and may not be cut.
+    FragmentationNeeded {
+        /// Who says so.
+        from: IpAddr,
+        /// What fits, bytes.
+        mtu: u16,
+    },
+    /// There is no such TCP connection.
+    Reset,
 }
 
 /// What a walk read and wants.

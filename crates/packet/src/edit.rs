@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::checksum::{self, Delta};
-use crate::flow::{Flow, Headers, Kind};
+use crate::flow::{Flow, Headers, Kind, tcp_flags};
 use crate::parse::{ETHERNET, ICMP_HEADER, IPV4_CHECKSUM, Parsed, TCP_CHECKSUM, UDP_CHECKSUM};
 use crate::vnet::{Segmentation, VnetHeader};
 
@@ -33,6 +33,9 @@ impl Edit {
         let frame = &mut frame[..packet.end];
         let addresses = edit_ip(frame, ETHERNET, &self.before.flow, &self.after.flow);
         self.edit_ttl(frame);
+        if !self.before.has_l4() {
+            return;
+        }
         match self.before.kind {
             Kind::Tcp(_) | Kind::Udp => self.edit_ports(packet, vnet, frame, addresses),
             Kind::EchoRequest => edit_echo(frame, packet.l4, self.before.flow.src_port, self.after.flow.src_port),
@@ -44,7 +47,7 @@ impl Edit {
                     edit_quote(packet, frame, &quoted, &after);
                 }
             }
-            Kind::Icmp { .. } | Kind::Fragment | Kind::Other => {}
+            Kind::Icmp { .. } | Kind::Other => {}
         }
     }
 
@@ -60,6 +63,12 @@ impl Edit {
         frame[packet.l4..packet.l4 + 2].copy_from_slice(&after.src_port.to_be_bytes());
         frame[packet.l4 + 2..packet.l4 + 4].copy_from_slice(&after.dst_port.to_be_bytes());
         let udp = self.before.kind == Kind::Udp;
+        let mut addresses = addresses;
+        if let (Kind::Tcp(flags), Some(limit)) = (self.before.kind, self.after.mss_limit)
+            && flags & tcp_flags::SYN != 0
+        {
+            addresses = clamp_mss(&mut frame[packet.l4..], limit, addresses);
+        }
         let at = packet.l4 + if udp { UDP_CHECKSUM } else { TCP_CHECKSUM };
         if vnet.needs_csum {
             let (IpAddr::V4(src), IpAddr::V4(dst)) = (after.src, after.dst) else { return };
@@ -72,6 +81,33 @@ impl Edit {
             }
         }
     }
+}
+
+/// Lowers the MSS option of a SYN, never raises it (NAT-17).
+fn clamp_mss(tcp: &mut [u8], limit: u16, delta: Delta) -> Delta {
+    const END: u8 = 0;
+    const NOTHING: u8 = 1;
+    const MSS: u8 = 2;
+    let end = (usize::from(tcp[12] >> 4) * 4).min(tcp.len());
+    let mut at = 20;
+    while at < end {
+        match (tcp[at], tcp.get(at + 1)) {
+            (NOTHING, _) => at += 1,
+            (MSS, Some(4)) if at + 4 <= end => {
+                let mss = u16::from_be_bytes([tcp[at + 2], tcp[at + 3]]);
+                if mss <= limit {
+                    return delta;
+                }
+                tcp[at + 2..at + 4].copy_from_slice(&limit.to_be_bytes());
+                // A word on an odd place counts with its bytes swapped.
+                let word = |value: u16| if at % 2 == 0 { value } else { value.swap_bytes() };
+                return delta.word(word(mss), word(limit));
+            }
+            (END, _) | (_, None | Some(0 | 1)) => return delta,
+            (_, Some(length)) => at += usize::from(*length),
+        }
+    }
+    delta
 }
 
 /// Sums a frame whose sender left that to the link; of a super-segment only the pseudo header, as its receiver expects.

@@ -74,9 +74,7 @@ pub enum Kind {
         /// ICMP code.
         code: u8,
     },
-    /// A piece of a fragmented datagram; its ports are not read.
-    Fragment,
-    /// Another protocol.
+    /// Another protocol, or what isn't known of a later fragment.
     Other,
 }
 
@@ -88,7 +86,7 @@ impl Kind {
             Self::EchoRequest => Some((8, 0)),
             Self::EchoReply => Some((0, 0)),
             Self::IcmpError { kind, code, .. } | Self::Icmp { kind, code } => Some((kind, code)),
-            Self::Tcp(_) | Self::Udp | Self::Fragment | Self::Other => None,
+            Self::Tcp(_) | Self::Udp | Self::Other => None,
         }
     }
 }
@@ -106,11 +104,39 @@ pub struct Headers {
     pub flow: Flow,
     /// The rest.
     pub kind: Kind,
+    /// Length of the IP packet, bytes; of a super-segment that of the packets that it will be cut into.
+    pub size: u16,
+    /// The DF bit.
+    pub dont_fragment: bool,
+    /// Which piece of a datagram it is, if it is one.
+    pub fragment: Option<Fragment>,
+    /// Largest MSS that its SYN may leave with, bytes.
+    pub mss_limit: Option<u16>,
+}
+
+/// A piece of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fragment {
+    /// The datagram's identification.
+    pub id: u16,
+    /// It begins the datagram: only this piece has an L4 header.
+    pub first: bool,
+}
+
+impl Headers {
+    /// Does the L4 header stand in it?
+    #[must_use]
+    pub fn has_l4(&self) -> bool {
+        self.fragment.is_none_or(|fragment| fragment.first)
+    }
 }
 
 impl fmt::Display for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Flow { src, dst, protocol, src_port, dst_port } = self.flow;
+        if self.fragment.is_some() {
+            f.write_str("fragment of ")?;
+        }
         match self.kind {
             Kind::Tcp(flags) => {
                 let names =
@@ -124,7 +150,6 @@ impl fmt::Display for Headers {
             Kind::IcmpError { kind, code, .. } | Kind::Icmp { kind, code } => {
                 write!(f, "icmp type {kind} code {code} {src} → {dst}")
             }
-            Kind::Fragment => write!(f, "fragment (protocol {protocol}) {src} → {dst}"),
             Kind::Other => write!(f, "protocol {protocol} {src} → {dst}"),
         }
     }

@@ -23,11 +23,13 @@
 mod checksum;
 mod edit;
 mod flow;
+mod fragment;
 mod parse;
 pub mod reply;
 mod vnet;
 
 pub use edit::Edit;
-pub use flow::{Flow, Headers, Kind, Mac, tcp_flags};
+pub use flow::{Flow, Fragment, Headers, Kind, Mac, tcp_flags};
+pub use fragment::fragments;
 pub use parse::{Arp, ETHERNET, Frame, Malformed, Parsed, parse};
 pub use vnet::{Segmentation, VnetHeader};

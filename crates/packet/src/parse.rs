@@ -7,7 +7,7 @@ use etherparse::{
 };
 
 use crate::checksum;
-use crate::flow::{Flow, Headers, Kind, Mac};
+use crate::flow::{Flow, Fragment, Headers, Kind, Mac};
 use crate::vnet::{Segmentation, VnetHeader};
 
 /// Length of an Ethernet header, bytes.
@@ -146,11 +146,13 @@ fn ipv4(vnet: &VnetHeader, frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<P
         src_port: 0,
         dst_port: 0,
     };
+    let fragment = ip
+        .is_fragmenting_payload()
+        .then(|| Fragment { id: ip.identification(), first: ip.fragments_offset().value() == 0 });
     let mut quoted_header = 0;
-    let kind = if ip.is_fragmenting_payload() {
-        Kind::Fragment
-    } else {
-        match ip.protocol() {
+    let kind = match fragment {
+        Some(Fragment { first: false, .. }) => Kind::Other,
+        _ => match ip.protocol() {
             IpNumber::TCP => {
                 let tcp = TcpHeaderSlice::from_slice(payload).map_err(|_| Malformed::L4Header)?;
                 (flow.src_port, flow.dst_port) = (tcp.source_port(), tcp.destination_port());
@@ -158,7 +160,7 @@ fn ipv4(vnet: &VnetHeader, frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<P
             }
             IpNumber::UDP => {
                 let udp = UdpHeaderSlice::from_slice(payload).map_err(|_| Malformed::L4Header)?;
-                let whole = vnet.segmentation == Segmentation::None;
+                let whole = vnet.segmentation == Segmentation::None && fragment.is_none();
                 if whole && !(8..=payload.len()).contains(&usize::from(udp.length())) {
                     return Err(Malformed::L4Header);
                 }
@@ -167,11 +169,32 @@ fn ipv4(vnet: &VnetHeader, frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<P
             }
             IpNumber::ICMP => icmp(payload, &mut flow, &mut quoted_header)?,
             _ => Kind::Other,
-        }
+        },
     };
-    check_offload(vnet, kind, l4)?;
-    let headers = Headers { src_mac, dst_mac, ttl: ip.ttl(), flow, kind };
+    check_offload(vnet, kind, l4, fragment.is_some())?;
+    let headers = Headers {
+        src_mac,
+        dst_mac,
+        ttl: ip.ttl(),
+        flow,
+        kind,
+        size: wire_size(vnet, kind, payload, header),
+        dont_fragment: ip.dont_fragment(),
+        fragment,
+        mss_limit: None,
+    };
     Ok(Parsed { headers, l4, end, quoted_header })
+}
+
+/// Length of the IP packet, or of each that a super-segment will be cut into.
+fn wire_size(vnet: &VnetHeader, kind: Kind, payload: &[u8], ip_header: usize) -> u16 {
+    let l4_header = match kind {
+        _ if vnet.segmentation == Segmentation::None => payload.len(),
+        Kind::Tcp(_) => usize::from(payload[12] >> 4) * 4,
+        _ => 8,
+    };
+    let segment = if vnet.segmentation == Segmentation::None { 0 } else { usize::from(vnet.segment_size) };
+    u16::try_from(ip_header + l4_header + segment).unwrap_or(u16::MAX)
 }
 
 fn icmp(payload: &[u8], flow: &mut Flow, quoted_header: &mut usize) -> Result<Kind, Malformed> {
@@ -212,7 +235,11 @@ fn quote(bytes: &[u8]) -> Result<(Flow, usize), Malformed> {
 }
 
 /// A guest's virtio-net header is not to be trusted: what it asks for must be what the packet is.
-fn check_offload(vnet: &VnetHeader, kind: Kind, l4: usize) -> Result<(), Malformed> {
+fn check_offload(vnet: &VnetHeader, kind: Kind, l4: usize, is_fragment: bool) -> Result<(), Malformed> {
+    // Whoever cuts a datagram into fragments has summed it before.
+    if is_fragment && (vnet.needs_csum || vnet.segmentation != Segmentation::None) {
+        return Err(Malformed::ChecksumOffset);
+    }
     let checksum = match kind {
         Kind::Tcp(_) => Some(TCP_CHECKSUM),
         Kind::Udp => Some(UDP_CHECKSUM),

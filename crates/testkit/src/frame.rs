@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{IpNumber, Ipv4Header, PacketBuilder, SlicedPacket, TransportSlice};
-use minivpc_packet::{Frame, Headers, Mac, Parsed, Segmentation, VnetHeader, parse};
+use minivpc_packet::{Frame, Headers, Mac, Parsed, Segmentation, VnetHeader, fragments, parse};
 
 /// An IPv4 packet to send.
 #[derive(Debug, Clone)]
@@ -115,6 +115,25 @@ impl Packet {
     }
 }
 
+/// The frames of a packet cut for a link of `mtu` bytes, in order.
+#[must_use]
+pub fn cut(frame: &[u8], mtu: u16) -> Vec<Vec<u8>> {
+    let Ok(Frame::Ipv4(parsed)) = parse(&VnetHeader::PLAIN, frame) else { panic!("not IPv4") };
+    let mut pieces = Vec::new();
+    fragments(&parsed, frame, mtu, |piece| pieces.push(piece.to_vec()));
+    pieces
+}
+
+/// Puts a datagram together again; none if a piece is missing.
+#[must_use]
+pub fn reassemble(pieces: &[Seen]) -> Option<Vec<u8>> {
+    let mut pools = etherparse::defrag::IpDefragPool::<(), ()>::new();
+    pieces.iter().find_map(|piece| {
+        let sliced = SlicedPacket::from_ethernet(&piece.frame).ok()?;
+        pools.process_sliced_packet(&sliced, (), ()).ok()?.map(|whole| whole.payload)
+    })
+}
+
 /// A packet that arrived.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -158,7 +177,8 @@ impl Seen {
 
 /// The L4 checksum of a whole frame, by etherparse; `parse` has checked the IP header's.
 fn check(vnet: &VnetHeader, parsed: &Parsed, frame: &[u8]) {
-    if vnet.segmentation != Segmentation::None {
+    // Only the whole datagram of a fragment can be verified.
+    if vnet.segmentation != Segmentation::None || parsed.headers.fragment.is_some() {
         return;
     }
     assert!(!vnet.needs_csum, "a frame that isn't a super-segment leaves with a complete checksum");

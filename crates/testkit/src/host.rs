@@ -8,6 +8,9 @@ use minivpc_packet::{Frame, Kind, parse, tcp_flags};
 
 use crate::frame::Seen;
 
+/// Linux keeps an error within 576 bytes.
+const MOST_QUOTED: usize = 576 - 28;
+
 /// A simulated host behind one interface.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
@@ -23,7 +26,8 @@ impl Host {
     pub fn answer(&self, seen: &Seen) -> Option<Vec<u8>> {
         let flow = seen.headers.flow;
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (flow.src, flow.dst) else { return None };
-        if dst != self.ip {
+        // A fragment alone is answered by nobody.
+        if dst != self.ip || seen.headers.fragment.is_some() {
             return None;
         }
         let reply = PacketBuilder::ethernet2(self.mac, seen.headers.src_mac).ipv4(dst.octets(), src.octets(), self.ttl);
@@ -39,7 +43,7 @@ impl Host {
             Kind::Udp => {
                 let Frame::Ipv4(parsed) = parse(&seen.vnet, &seen.frame).ok()? else { return None };
                 let unreachable = Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::Port);
-                reply.icmpv4(unreachable).write(&mut frame, &seen.frame[14..parsed.end])
+                reply.icmpv4(unreachable).write(&mut frame, &seen.frame[14..parsed.end.min(14 + MOST_QUOTED)])
             }
             Kind::Tcp(tcp_flags::SYN) if open => {
                 let tcp = reply.tcp(flow.dst_port, flow.src_port, 5000, 1024).syn().ack(1001);

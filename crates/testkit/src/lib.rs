@@ -20,6 +20,6 @@ mod host;
 mod sim;
 mod worlds;
 
-pub use frame::{Body, Packet, Seen};
+pub use frame::{Body, Packet, Seen, cut, reassemble};
 pub use sim::Sim;
 pub use worlds::{Article, Builder, article};

@@ -9,7 +9,7 @@ use minivpc_dataplane::{DropReason, Engine, EniKind, Journey, Kind, Now, Probe, 
 use minivpc_model::World;
 use minivpc_packet::{Mac, VnetHeader};
 
-use crate::frame::{Packet, Seen};
+use crate::frame::{Packet, Seen, cut};
 use crate::host::Host;
 
 /// More frames than this in one exchange are an endless loop.
@@ -95,6 +95,26 @@ impl Sim {
         self.send_frame(from, VnetHeader::PLAIN, frame);
     }
 
+    /// The same with an identification, cut into fragments for a link of `mtu` bytes; `order` says which are sent.
+    pub fn send_fragments(&mut self, from: &str, packet: &Packet, id: u16, mtu: u16, order: &[usize]) {
+        let port = self.port(from);
+        let subnet = self.snapshot.subnet(self.snapshot.eni(port).subnet);
+        let router = subnet.router_mac.0;
+        let host = &self.hosts[&port];
+        let mut frame = packet.frame(host.ip, host.mac, router);
+        // Without the DF bit, and with an identification.
+        frame[20] = 0;
+        frame[18..20].copy_from_slice(&id.to_be_bytes());
+        frame[24..26].fill(0);
+        let sum: u32 = frame[14..34].chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum();
+        let sum = !(((sum & 0xffff) + (sum >> 16)) as u16);
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        let pieces = cut(&frame, mtu);
+        for number in order {
+            self.send_frame(from, VnetHeader::PLAIN, pieces[*number].clone());
+        }
+    }
+
     /// Any bytes at all, behind any virtio-net header.
     pub fn send_frame(&mut self, from: &str, vnet: VnetHeader, frame: Vec<u8>) {
         self.queue.push_back((self.port(from), vnet, frame));
@@ -162,7 +182,7 @@ impl Sim {
     #[must_use]
     pub fn trace(&self, from: &str, to: Ipv4Addr, kind: Kind, ports: (u16, u16)) -> (Journey, Option<Journey>) {
         let from = self.port(from);
-        let probe = Probe { from, to: to.into(), kind, source_port: ports.0, port: ports.1, ttl: None };
+        let probe = Probe { from, to: to.into(), kind, source_port: ports.0, port: ports.1, ttl: None, size: 84 };
         self.engine.trace(&self.snapshot, self.now, &probe)
     }
 }

@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use minivpc_packet::Kind;
-
 use crate::drop::DropReason;
 use crate::explain::{Check, Recorder, Step};
 use crate::snapshot::EniKind;
+use crate::state::{Change, Datagram, DatagramKey};
 use crate::walk::{At, Next, Verdict, Walk};
 
 pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
@@ -19,8 +18,6 @@ pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
         Some(DropReason::SourceCheck)
     } else if packet.dst_mac[0] & 1 != 0 || !unicast(packet.flow.dst) {
         Some(DropReason::NotUnicast)
-    } else if packet.kind == Kind::Fragment {
-        Some(DropReason::Fragment)
     } else {
         None
     };
@@ -32,10 +29,25 @@ pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     // SG-7: what an appliance forwards is no longer on the direct path of whose address it carries.
     walk.meta.middlebox |= !own;
     walk.pass(Step::SourceCheck { eni: index, check });
-    match reason {
-        Some(reason) => Next::End(Verdict::Drop(reason)),
-        None => Next::Go(At::SentRules { eni: index }),
+    if let Some(reason) = reason {
+        return Next::End(Verdict::Drop(reason));
     }
+    match pin_fragment(walk, index) {
+        Err(reason) => Next::End(Verdict::Drop(reason)),
+        Ok(()) => Next::Go(At::SentRules { eni: index }),
+    }
+}
+
+/// only the first fragment of a datagram has ports. The later ones are judged as it was.
+fn pin_fragment<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Result<(), DropReason> {
+    let Some(fragment) = walk.packet.fragment else { return Ok(()) };
+    let key = DatagramKey::new(walk.snapshot.eni(index).serial, &walk.packet.flow, fragment.id);
+    if fragment.first {
+        return walk.change(Change::PinDatagram(key, Datagram::of(&walk.packet, walk.now)));
+    }
+    let datagram = walk.view.datagram(&key).ok_or(DropReason::Fragment)?;
+    walk.packet = datagram.complete(&walk.packet);
+    Ok(())
 }
 
 fn unicast(address: IpAddr) -> bool {
@@ -82,5 +94,6 @@ pub fn deliver<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
         walk.packet.src_mac = walk.snapshot.subnet(eni.subnet).router_mac.0;
         walk.packet.dst_mac = eni.mac.0;
     }
-    Next::End(Verdict::Deliver { eni: index })
+    let cut = walk.meta.mtu.filter(|mtu| walk.packet.size > *mtu);
+    Next::End(Verdict::Deliver { eni: index, cut })
 }

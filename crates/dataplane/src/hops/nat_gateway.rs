@@ -1,5 +1,7 @@
 //! NAT gateways: put their own private address in the source's place, and the client's back into replies.
 
+use std::net::IpAddr;
+
 use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
 
 use super::security_group;
@@ -7,16 +9,22 @@ use crate::drop::DropReason;
 use crate::explain::{NatAct, Recorder, Step};
 use crate::snapshot::Eni;
 use crate::state::{Change, Lease, SessionKey, Sight};
-use crate::walk::{At, Next, Verdict, Walk};
+use crate::walk::{Answer, At, Next, Verdict, Walk};
 
 /// So many ports are tried for a new session before the gateway counts as full: at the documented 55,000 of 64,512
 /// taken (NAT-10), that fails once in 10⁹ times.
 const ATTEMPTS: u16 = 128;
 
+/// Largest IP packet that a gateway carries, bytes (§0.2).
+const MTU: u16 = 8500;
+/// Largest MSS that leaves a gateway (NAT-17): without IPv4 and TCP header.
+const MSS: u16 = MTU - 40;
+
 /// What becomes of a packet.
+#[allow(clippy::large_enum_variant)] // It lives on the stack between two functions.
 enum Act {
     Translate(NatAct, Headers, Option<Change>),
-    TimeExceeded,
+    Answer(Answer),
     Drop(DropReason),
 }
 
@@ -37,16 +45,27 @@ pub fn translate<R: Recorder>(walk: &mut Walk<'_, R>, nat: u16) -> Next {
     };
     match act {
         Act::Drop(reason) => end(walk, NatAct::Dropped, Verdict::Drop(reason)),
-        // RFC 1122 §3.2.2: no ICMP error about an ICMP error.
-        Act::TimeExceeded if matches!(before.kind, Kind::IcmpError { .. }) => {
-            end(walk, NatAct::Dropped, Verdict::Drop(DropReason::TtlExpired))
+        // RFC 1122 §3.2.2: no ICMP error about an ICMP error, or about a later fragment.
+        Act::Answer(answer) if matches!(before.kind, Kind::IcmpError { .. }) || !before.has_l4() => {
+            let reason = match answer {
+                Answer::FragmentationNeeded { .. } => DropReason::TooLarge,
+                Answer::TimeExceeded { .. } | Answer::Reset => DropReason::TtlExpired,
+            };
+            end(walk, NatAct::Dropped, Verdict::Drop(reason))
         }
-        Act::TimeExceeded => {
-            end(walk, NatAct::TimeExceeded, Verdict::TimeExceeded { from: eni.ip, subnet: eni.subnet })
+        Act::Answer(answer) => {
+            let act = match answer {
+                Answer::TimeExceeded { .. } => NatAct::TimeExceeded,
+                Answer::FragmentationNeeded { .. } => NatAct::FragmentationNeeded,
+                Answer::Reset => NatAct::Reset,
+            };
+            end(walk, act, Verdict::Answer { answer, subnet: eni.subnet })
         }
         Act::Translate(act, after, change) => {
-            walk.packet = Headers { ttl: before.ttl - 1, ..after };
+            let mss_limit = matches!(before.kind, Kind::Tcp(_)).then_some(MSS);
+            walk.packet = Headers { ttl: before.ttl - 1, mss_limit, ..after };
             walk.meta.middlebox = true;
+            walk.meta.mtu = Some(MTU);
             walk.step(Step::Nat { nat, act }, &before);
             let tracked = security_group::track_by_path(walk);
             match tracked.and_then(|()| change.map_or(Ok(()), |change| walk.change(change))) {
@@ -57,11 +76,28 @@ pub fn translate<R: Recorder>(walk: &mut Walk<'_, R>, nat: u16) -> Next {
     }
 }
 
+/// What every packet that a gateway translates must be, both ways.
+fn check(packet: &Headers, own: IpAddr) -> Option<Act> {
+    let udp = packet.flow.protocol == 17;
+    if packet.ttl <= 1 {
+        return Some(Act::Answer(Answer::TimeExceeded { from: own }));
+    }
+    // NAT-16: of fragments only those of UDP are carried.
+    if packet.fragment.is_some() && !udp {
+        return Some(Act::Drop(DropReason::NatFragment));
+    }
+    match (packet.size > MTU, packet.dont_fragment) {
+        (true, true) => Some(Act::Answer(Answer::FragmentationNeeded { from: own, mtu: MTU })),
+        (true, false) if !udp => Some(Act::Drop(DropReason::NatFragment)),
+        _ => None,
+    }
+}
+
 /// From the client side: source becomes the gateway's (NAT-2).
 fn outward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
     let packet = &walk.packet;
-    if packet.ttl <= 1 {
-        return Act::TimeExceeded;
+    if let Some(act) = check(packet, eni.ip) {
+        return act;
     }
     if let Kind::IcmpError { kind, code, quoted } = packet.kind {
         // NAT-14, from a client about something that it received.
@@ -80,13 +116,15 @@ fn outward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
         Kind::Tcp(flags) => flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN,
         Kind::Udp | Kind::EchoRequest => true,
         Kind::EchoReply => false,
-        Kind::IcmpError { .. } | Kind::Icmp { .. } | Kind::Fragment | Kind::Other => {
+        Kind::IcmpError { .. } | Kind::Icmp { .. } | Kind::Other => {
             return Act::Drop(DropReason::NatProtocol);
         }
     };
     let key = SessionKey { nat: eni.serial, flow: packet.flow };
     let (port, change) = match walk.view.session(&key) {
         Some(port) => (port, Change::SeeSession(key, Sight::of(packet, walk.now, true))),
+        // NAT-18: whatever the session was, it is over. An answer to a SYN has never had one.
+        None if !opens && ends_with_reset(packet.kind) => return Act::Answer(Answer::Reset),
         None if !opens => return Act::Drop(DropReason::NatNoSession),
         None => match free_port(walk, &key) {
             Some(port) => (port, Change::OpenSession(key, port)),
@@ -95,6 +133,10 @@ fn outward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
     };
     let flow = Flow { src: eni.ip, src_port: port, ..packet.flow };
     Act::Translate(NatAct::Source, Headers { flow, ..*packet }, Some(change))
+}
+
+fn ends_with_reset(kind: Kind) -> bool {
+    matches!(kind, Kind::Tcp(flags) if flags & (tcp_flags::SYN | tcp_flags::RST) == 0)
 }
 
 fn free_port<R>(walk: &Walk<'_, R>, key: &SessionKey) -> Option<u16> {
@@ -114,8 +156,8 @@ fn inward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
     let lease = Lease { nat: eni.serial, protocol, port: src_port, peer: dst, peer_port: dst_port };
     let key = Some(lease).filter(|_| src == eni.ip).and_then(|lease| walk.view.lease(&lease));
     let Some(key) = key else { return Act::Drop(DropReason::NatNoSession) };
-    if packet.ttl <= 1 {
-        return Act::TimeExceeded;
+    if let Some(act) = check(packet, eni.ip) {
+        return act;
     }
     let client = key.flow;
     let (after, change) = match packet.kind {

@@ -1,9 +1,11 @@
-//! The truth about flows: connections at interfaces (security groups) and NAT sessions with their leases.
+//! The truth about flows: connections at interfaces (security groups), NAT sessions with their leases, and datagrams of
+//! which fragments are on their way.
 //!
 //! Shared by all workers in sharded maps. A walk reads it through a [`View`]; what a walk wants to change is a
 //! [`Txn`], committed before the packet leaves. No guard of one map is held while another is touched.
 
 mod connection;
+mod datagram;
 mod nat;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use minivpc_model::Serial;
 use minivpc_packet::Headers;
 
 pub use connection::{Connection, ConnectionKey, Phase, Sight, Way};
+pub use datagram::{Datagram, DatagramKey};
 pub use nat::{Lease, NatKey, PORTS, Session, SessionKey};
 
 use crate::Now;
@@ -25,6 +28,8 @@ use crate::snapshot::Direction;
 
 /// Most connections, and most NAT sessions, of a lab.
 const CAPACITY: u64 = 1 << 20;
+/// Most datagrams of which fragments are on their way.
+const DATAGRAMS: u64 = 1 << 16;
 /// So many that growing one of them is short.
 const SHARDS: usize = 256;
 
@@ -33,9 +38,11 @@ pub struct State {
     connections: DashMap<ConnectionKey, Connection, RandomState>,
     sessions: DashMap<SessionKey, Session, RandomState>,
     leases: DashMap<Lease, SessionKey, RandomState>,
+    datagrams: DashMap<DatagramKey, Datagram, RandomState>,
     /// Counted beside the maps, whose own count visits every shard.
     connection_count: AtomicU64,
     session_count: AtomicU64,
+    datagram_count: AtomicU64,
     /// Ways through the VPC that flows have in common.
     ways: DashMap<Arc<[Step]>, (), RandomState>,
 }
@@ -51,6 +58,8 @@ pub enum Change {
     OpenConnection(ConnectionKey, Direction),
     /// A packet of a connection passed.
     SeeConnection(ConnectionKey, Sight),
+    /// The first fragment of a datagram passed.
+    PinDatagram(DatagramKey, Datagram),
 }
 
 /// What a walk wants to change, in the order in which it is done: leases may be lost to another worker, so sessions
@@ -72,8 +81,10 @@ impl Default for State {
             connections: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), SHARDS),
             sessions: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), SHARDS),
             leases: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), SHARDS),
+            datagrams: DashMap::with_hasher(RandomState::default()),
             connection_count: AtomicU64::new(0),
             session_count: AtomicU64::new(0),
+            datagram_count: AtomicU64::new(0),
             ways: DashMap::with_hasher(RandomState::default()),
         }
     }
@@ -90,6 +101,7 @@ impl State {
         let connections = opens(|change| matches!(change, Change::OpenConnection(..)));
         if sessions + self.session_count.load(Relaxed) > CAPACITY
             || connections + self.connection_count.load(Relaxed) > CAPACITY
+            || self.datagram_count.load(Relaxed) > DATAGRAMS
         {
             return Err(NotCommitted::Full);
         }
@@ -112,6 +124,11 @@ impl State {
                 Change::SeeConnection(key, sight) => {
                     if let Some(mut connection) = self.connections.get_mut(key) {
                         connection.see(*sight);
+                    }
+                }
+                Change::PinDatagram(key, datagram) => {
+                    if self.datagrams.insert(*key, *datagram).is_none() {
+                        self.datagram_count.fetch_add(1, Relaxed);
                     }
                 }
             }
@@ -234,6 +251,13 @@ impl State {
         for (lease, key) in ended {
             self.leases.remove_if(&lease, |_, holder| *holder == key);
         }
+        self.datagrams.retain(|_, datagram| {
+            let lives = datagram.lives(now);
+            if !lives {
+                self.datagram_count.fetch_sub(1, Relaxed);
+            }
+            lives
+        });
         self.ways.retain(|way, ()| Arc::strong_count(way) > 1);
     }
 }
@@ -271,6 +295,11 @@ impl<'a> View<'a> {
             _ => None,
         });
         pending.or_else(|| self.state.sessions.get(key).filter(|s| s.lives(self.now)).map(|s| s.port))
+    }
+
+    /// The datagram, if its first fragment has passed.
+    pub(crate) fn datagram(&self, key: &DatagramKey) -> Option<Datagram> {
+        self.state.datagrams.get(key).map(|datagram| *datagram).filter(|datagram| datagram.lives(self.now))
     }
 
     /// The session that holds the lease.

@@ -1,9 +1,9 @@
 use std::net::Ipv4Addr;
 
 use minivpc_dataplane::DropReason;
-use minivpc_model::{Peer, Traffic};
+use minivpc_model::{Peer, PortRange, Traffic};
 use minivpc_packet::VnetHeader;
-use minivpc_testkit::{Article, Sim, article};
+use minivpc_testkit::{Article, Body, Packet, Sim, article, reassemble};
 
 use crate::{DESTINATION, SOURCE, answers, assert_drops, ping, udp};
 
@@ -98,16 +98,35 @@ fn r_12_a_neighbours_mac_address_needs_no_route_and_r_13_the_router_does() {
 }
 
 #[test]
-fn fragments_are_refused_by_name_for_now() {
+fn r_45_later_fragments_are_judged_as_the_first_one() {
+    let mut article = with_neighbour();
+    let client = article.builder.subnet(article.vpc, "client", "10.0.3.0/24");
+    let ports = PortRange { from: 53, to: 53 };
+    let dns = [(Traffic::Udp(ports), Peer::Cidr("0.0.0.0/0".parse().unwrap()))];
+    let group = article.builder.group(article.vpc, "dns", &dns);
+    article.builder.instance(client, "client", "10.0.3.4", &[group], true);
+    let mut sim = Sim::new(&article.builder.world);
+    let to = Ipv4Addr::new(10, 0, 3, 4);
+    let datagram = |port| Packet::to(to, Body::Udp { from: 40_000, to: port, length: 4000 });
+    sim.send_fragments("destination", &datagram(53), 1, 1500, &[0, 1, 2]);
+    let seen = sim.received("client");
+    assert_eq!(seen.len(), 3, "forwarded as they are");
+    assert_eq!(reassemble(&seen).unwrap().len(), 4008);
+    sim.send_fragments("destination", &datagram(54), 2, 1500, &[0, 1, 2]);
+    assert!(sim.received("client").is_empty(), "later fragments have no port 54 in them");
+    assert_drops(&sim, &[(DropReason::SecurityGroup, 1), (DropReason::Fragment, 2)]);
+}
+
+#[test]
+fn r_45_a_fragment_without_its_first_one_is_dropped() {
     let mut sim = sim();
-    let router = sim.arp("source", ROUTER).unwrap();
-    let mac = sim.snapshot.eni(sim.port("source")).mac.0;
-    let mut frame = udp(DESTINATION, 1, 2).frame(SOURCE, mac, router);
-    frame[20] |= 0x20; // more fragments
-    let sum = u16::from_be_bytes([frame[24], frame[25]]) - 0x2000;
-    frame[24..26].copy_from_slice(&sum.to_be_bytes());
-    sim.send_frame("source", VnetHeader::PLAIN, frame);
-    assert_drops(&sim, &[(DropReason::Fragment, 1)]);
+    let datagram = Packet::to(DESTINATION, Body::Udp { from: 40_000, to: 53, length: 4000 });
+    sim.send_fragments("source", &datagram, 1, 1500, &[1, 2]);
+    assert_drops(&sim, &[(DropReason::Fragment, 2)]);
+    sim.send_fragments("source", &datagram, 1, 1500, &[0]);
+    sim.wait(31);
+    sim.send_fragments("source", &datagram, 1, 1500, &[1]);
+    assert_drops(&sim, &[(DropReason::Fragment, 3)]);
 }
 
 #[test]

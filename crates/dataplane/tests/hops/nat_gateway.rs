@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use minivpc_dataplane::{DropReason, Kind, tcp_flags};
 use minivpc_model::{Connectivity, Peer, RouteTarget, Traffic};
-use minivpc_testkit::{Body, Packet, Seen, Sim, article};
+use minivpc_testkit::{Body, Packet, Seen, Sim, article, reassemble};
 
 use crate::{DESTINATION, NAT, SOURCE, answers, assert_drops, ping, tcp, udp};
 
@@ -235,12 +235,119 @@ fn nat_21_a_reply_from_a_stranger_is_dropped() {
 }
 
 #[test]
-fn nat_18_a_segment_in_the_middle_of_nothing_opens_no_session() {
+fn nat_18_data_after_350_idle_seconds_is_answered_with_a_reset() {
     let mut sim = sim();
     sim.open("destination", 80);
+    sim.send("source", &tcp(DESTINATION, 40_000, 80, tcp_flags::SYN));
+    sim.send("source", &tcp(DESTINATION, 40_000, 80, tcp_flags::ACK));
+    sim.received("source");
+    let port = sim.received("destination")[0].headers.flow.src_port;
+    for _ in 0..3 {
+        sim.wait(349);
+        sim.send("source", &tcp(DESTINATION, 40_000, 80, tcp_flags::ACK));
+        let kept = only(sim.received("destination")).headers.flow.src_port;
+        assert_eq!(kept, port, "a packet each 349 s keeps the port");
+    }
+    sim.wait(351);
     sim.send("source", &tcp(DESTINATION, 40_000, 80, tcp_flags::ACK));
     assert!(sim.received("destination").is_empty());
-    assert_drops(&sim, &[(DropReason::NatNoSession, 1)]);
+    let reset = only(sim.received("source"));
+    assert_eq!(reset.headers.kind, Kind::Tcp(tcp_flags::RST), "never FIN");
+    assert_eq!((reset.src(), reset.headers.flow.src_port), (IpAddr::V4(DESTINATION), 80), "as from the far end");
+    assert_eq!(reset.payload()[4..8], 1_u32.to_be_bytes(), "with the sequence number that is waited for");
+    assert!(sim.drops().is_empty());
+}
+
+#[test]
+fn nat_18_what_comes_from_outside_or_opens_nothing_gets_no_reset() {
+    let mut sim = sim();
+    for flags in [tcp_flags::RST, tcp_flags::SYN | tcp_flags::ACK] {
+        sim.send("source", &tcp(DESTINATION, 40_000, 80, flags));
+    }
+    sim.send("destination", &tcp(NAT, 80, 40_000, tcp_flags::ACK));
+    assert!(sim.received("source").is_empty() && sim.received("destination").is_empty());
+    assert_drops(&sim, &[(DropReason::NatNoSession, 3)]);
+}
+
+#[test]
+fn nat_16_fragments_of_udp_are_translated_and_others_dropped() {
+    let mut sim = sim();
+    let datagram = Packet::to(DESTINATION, Body::Udp { from: 40_000, to: 9000, length: 4000 });
+    sim.send_fragments("source", &datagram, 1, 1500, &[0, 1, 2]);
+    let seen = sim.received("destination");
+    assert_eq!(seen.len(), 3);
+    assert!(seen.iter().all(|piece| piece.src() == IpAddr::V4(NAT) && piece.headers.ttl == 254));
+    let whole = reassemble(&seen).unwrap();
+    let ip = etherparse::Ipv4Header::new(0, 0, etherparse::IpNumber::UDP, NAT.octets(), DESTINATION.octets()).unwrap();
+    let (udp, data) = etherparse::UdpHeader::from_slice(&whole).unwrap();
+    assert_eq!(udp.checksum, udp.calc_checksum_ipv4(&ip, data).unwrap(), "the whole datagram's checksum is right");
+
+    let echo = Packet::to(DESTINATION, Body::Echo { id: 7, seq: 1 });
+    sim.send_fragments("source", &echo, 2, 60, &[0, 1]);
+    assert!(sim.received("destination").is_empty());
+    assert_drops(&sim, &[(DropReason::NatFragment, 1), (DropReason::Fragment, 1)]);
+}
+
+#[test]
+fn nat_17_a_syn_leaves_with_an_mss_of_8460_at_most() {
+    let syn = |mss: u16, padding: &[u8]| {
+        let mut options = padding.to_vec();
+        options.extend([2, 4]);
+        options.extend(mss.to_be_bytes());
+        options.resize(options.len().next_multiple_of(4), 1);
+        let mut tcp = etherparse::TcpHeader::new(40_000, 80, 1000, 1024);
+        tcp.syn = true;
+        tcp.set_options_raw(&options).unwrap();
+        let ip = etherparse::Ipv4Header::new(0, 64, etherparse::IpNumber::TCP, SOURCE.octets(), DESTINATION.octets());
+        tcp.checksum = tcp.calc_checksum_ipv4(&ip.unwrap(), &[]).unwrap();
+        Packet::to(DESTINATION, Body::Other { protocol: 6, bytes: tcp.to_bytes().to_vec() })
+    };
+    // Also on an odd place, where its bytes count the other way round in the checksum.
+    for padding in [&[][..], &[1], &[1, 1, 1], &[4, 2]] {
+        for (sent, arrives) in [(8961, 8460), (8460, 8460), (1460, 1460)] {
+            let mut sim = sim();
+            sim.send("source", &syn(sent, padding));
+            let seen = only(sim.received("destination"));
+            let option = 20 + padding.len();
+            assert_eq!(seen.payload()[option..option + 2], [2, 4]);
+            let mss = u16::from_be_bytes([seen.payload()[option + 2], seen.payload()[option + 3]]);
+            assert_eq!(mss, arrives, "behind {padding:?}");
+        }
+    }
+}
+
+#[test]
+fn a_packet_above_8500_bytes_is_too_large_for_a_gateway() {
+    let mut sim = sim();
+    let udp = |length| Packet::to(DESTINATION, Body::Udp { from: 40_000, to: 9000, length });
+    sim.send("source", &udp(8472));
+    assert_eq!(sim.received("destination").len(), 1, "8500 fits");
+    sim.received("source");
+    sim.send("source", &udp(8473));
+    let answer = only(sim.received("source"));
+    assert_eq!(answer.src(), IpAddr::V4(NAT), "`assumed`: the gateway itself says so");
+    assert!(matches!(answer.headers.kind, Kind::IcmpError { kind: 3, code: 4, .. }));
+    assert_eq!(answer.payload()[6..8], 8500_u16.to_be_bytes());
+    assert!(sim.received("destination").is_empty());
+
+    // Without the DF bit it is cut; the last of these is larger than one fragment carries.
+    sim.send_fragments("source", &udp(8800), 1, 9001, &[0]);
+    let seen = sim.received("destination");
+    assert_eq!(seen.len(), 2);
+    assert_eq!(reassemble(&seen).unwrap().len(), 8808);
+    let echo = Packet::to(DESTINATION, Body::Other { protocol: 1, bytes: large_echo() });
+    sim.send_fragments("source", &echo, 2, 9001, &[0]);
+    assert!(sim.received("destination").is_empty(), "NAT-16: and then ICMP isn't carried");
+    assert_drops(&sim, &[(DropReason::NatFragment, 1)]);
+}
+
+/// An echo request of 8,600 bytes.
+fn large_echo() -> Vec<u8> {
+    let mut bytes = vec![8, 0, 0, 0, 0, 7, 0, 1];
+    bytes.resize(8600, 0);
+    let sum = !(minivpc_sum(&bytes) as u16);
+    bytes[2..4].copy_from_slice(&sum.to_be_bytes());
+    bytes
 }
 
 #[test]
