@@ -236,15 +236,11 @@ impl Running {
 
     fn status(&self, views: &Views<'_>) -> view::Status {
         let (state, now) = (self.engine.state(), self.now());
-        let mut sessions = HashMap::new();
-        for (key, _) in state.sessions(now) {
-            *sessions.entry(key.nat.0).or_default() += 1;
-        }
         view::Status {
             lab: self.lab.name.clone(),
             up_seconds: self.clock.elapsed().as_secs(),
             instances: views.instances(&self.links()),
-            nat_gateways: views.nat_gateways(&sessions),
+            nat_gateways: views.nat_gateways(state, now),
             internet_gateways: views.internet_gateways(),
             connections: state.connections(now).len(),
             drops: self.engine.drops().list().iter().map(|dropped| dropped.count).sum(),

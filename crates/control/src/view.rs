@@ -1,11 +1,13 @@
 //! What a lab answers: plain data, printed as it is by `--json`.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use minivpc_config::Lab;
-use minivpc_dataplane::{Component, Dropped, Headers, Journey, Kind, Line, Snapshot, Subject, Verdict};
+use minivpc_dataplane::state::{NatMetrics, State};
+use minivpc_dataplane::{Component, Dropped, Headers, Journey, Kind, Line, Now, Snapshot, Subject, Verdict};
 use minivpc_host::LinkStats;
-use minivpc_model::{Attachment, Connectivity, Origin};
+use minivpc_model::{Attachment, Connectivity, Origin, Serial};
 use serde::{Deserialize, Serialize};
 
 /// How much there is in a lab.
@@ -94,6 +96,51 @@ pub struct NatGatewayStatus {
     pub public_ip: Option<String>,
     /// Live sessions.
     pub sessions: usize,
+    /// What it has counted since the lab came up, by the names of AWS/NATGateway.
+    pub metrics: NatGatewayMetrics,
+}
+
+/// The metrics of AWS/NATGateway. Of those that a gateway only has at a time it is now, of the others the sum.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs)] // AWS's names.
+pub struct NatGatewayMetrics {
+    pub active_connection_count: u64,
+    pub connection_attempt_count: u64,
+    pub connection_established_count: u64,
+    pub error_port_allocation: u64,
+    pub idle_timeout_count: u64,
+    pub packets_drop_count: u64,
+    pub packets_in_from_source: u64,
+    pub packets_out_to_destination: u64,
+    pub packets_in_from_destination: u64,
+    pub packets_out_to_source: u64,
+    pub bytes_in_from_source: u64,
+    pub bytes_out_to_destination: u64,
+    pub bytes_in_from_destination: u64,
+    pub bytes_out_to_source: u64,
+}
+
+impl NatGatewayMetrics {
+    pub(crate) fn new(counted: &NatMetrics, active: u64) -> Self {
+        let value = |counter: &AtomicU64| counter.load(Relaxed);
+        Self {
+            active_connection_count: active,
+            connection_attempt_count: value(&counted.connection_attempts),
+            connection_established_count: value(&counted.connections_established),
+            error_port_allocation: value(&counted.port_allocation_errors),
+            idle_timeout_count: value(&counted.idle_timeouts),
+            packets_drop_count: value(&counted.packets_dropped),
+            packets_in_from_source: value(&counted.in_from_source.packets),
+            packets_out_to_destination: value(&counted.out_to_destination.packets),
+            packets_in_from_destination: value(&counted.in_from_destination.packets),
+            packets_out_to_source: value(&counted.out_to_source.packets),
+            bytes_in_from_source: value(&counted.in_from_source.bytes),
+            bytes_out_to_destination: value(&counted.out_to_destination.bytes),
+            bytes_in_from_destination: value(&counted.in_from_destination.bytes),
+            bytes_out_to_source: value(&counted.out_to_source.bytes),
+        }
+    }
 }
 
 /// An internet gateway.
@@ -321,7 +368,7 @@ impl Views<'_> {
             Subject::Frame => ("frame".to_owned(), None),
             Subject::Folded => ("earlier packets".to_owned(), None),
         };
-        let seconds = |at: minivpc_dataplane::Now| at.0 as f64 / 1e9;
+        let seconds = |at: Now| at.0 as f64 / 1e9;
         Drop {
             reason: dropped.reason.code().to_owned(),
             text: dropped.reason.text().to_owned(),
@@ -407,7 +454,9 @@ impl Views<'_> {
         all
     }
 
-    pub fn nat_gateways(&self, sessions: &HashMap<u32, usize>) -> Vec<NatGatewayStatus> {
+    pub fn nat_gateways(&self, state: &State, now: Now) -> Vec<NatGatewayStatus> {
+        let live = state.sessions(now);
+        let sessions = |serial: Serial| live.iter().filter(move |(key, _)| key.nat == serial);
         let world = &self.lab.world;
         let gateway = |nat: &minivpc_model::NatGateway| {
             let eni = world.network_interface(nat.network_interface).ok();
@@ -423,7 +472,12 @@ impl Views<'_> {
                 connectivity_type: connectivity_type.to_owned(),
                 private_ip: eni.map_or_else(String::new, |eni| eni.private_ip.to_string()),
                 public_ip,
-                sessions: eni.and_then(|eni| sessions.get(&eni.serial.0).copied()).unwrap_or_default(),
+                sessions: eni.map_or(0, |eni| sessions(eni.serial).count()),
+                metrics: eni.map_or_else(NatGatewayMetrics::default, |eni| {
+                    // NAT-35: only TCP counts as a connection.
+                    let active = sessions(eni.serial).filter(|(_, session)| session.established).count();
+                    NatGatewayMetrics::new(&state.metrics(eni.serial), active as u64)
+                }),
             }
         };
         world.nat_gateways().map(gateway).collect()

@@ -34,6 +34,7 @@ mod trace;
 mod walk;
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
 
 use minivpc_packet::{Arp, Edit, Frame, Mac, Parsed, VnetHeader, fragments, parse, reply};
 
@@ -146,6 +147,7 @@ impl Engine {
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) {
         let (verdict, after, steps) = self.walk_and_commit(snapshot, now, at, packet.headers);
+        self.count(snapshot, packet, &steps.0, verdict);
         match verdict {
             Verdict::Deliver { eni, cut } => {
                 if let At::Sent { eni: sender } = at {
@@ -183,6 +185,34 @@ impl Engine {
             }
         }
         (Verdict::Drop(DropReason::Contended), packet, Quiet::default())
+    }
+
+    /// The NAT gateways on a packet's way count it.
+    fn count(&self, snapshot: &Snapshot, packet: &Parsed, steps: &[Step], verdict: Verdict) {
+        let (packets, bytes) = (packet.wire_packets, packet.wire_bytes);
+        for step in steps {
+            let Step::Nat { nat, act } = *step else { continue };
+            let metrics = self.state.metrics(snapshot.eni(snapshot.nat(nat).eni).serial);
+            match act {
+                NatAct::Source => {
+                    metrics.in_from_source.add(packets, bytes);
+                    metrics.out_to_destination.add(packets, bytes);
+                }
+                NatAct::Destination => {
+                    metrics.in_from_destination.add(packets, bytes);
+                    metrics.out_to_source.add(packets, bytes);
+                }
+                NatAct::TimeExceeded | NatAct::FragmentationNeeded | NatAct::Reset => {
+                    metrics.in_from_source.add(packets, bytes);
+                }
+                NatAct::Dropped => {
+                    metrics.packets_dropped.fetch_add(packets.into(), Relaxed);
+                    if verdict == Verdict::Drop(DropReason::NatPortAllocation) {
+                        metrics.port_allocation_errors.fetch_add(packets.into(), Relaxed);
+                    }
+                }
+            }
+        }
     }
 
     /// What the network says to a sender walks from its own subnet on, as any packet does.

@@ -76,6 +76,10 @@ pub struct Parsed {
     pub l4: usize,
     /// Where the packet ends; the frame may be longer.
     pub end: usize,
+    /// How many IP packets it is on the wire: more than one for a super-segment.
+    pub wire_packets: u32,
+    /// Bytes of those IP packets, headers included.
+    pub wire_bytes: u32,
     /// Length of an ICMP error's quoted IP header; else 0.
     pub(crate) quoted_header: usize,
 }
@@ -172,29 +176,50 @@ fn ipv4(vnet: &VnetHeader, frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<P
         },
     };
     check_offload(vnet, kind, l4, fragment.is_some())?;
+    let segments = Segments::of(vnet, kind, payload, header);
     let headers = Headers {
         src_mac,
         dst_mac,
         ttl: ip.ttl(),
         flow,
         kind,
-        size: wire_size(vnet, kind, payload, header),
+        size: segments.size,
         dont_fragment: ip.dont_fragment(),
         fragment,
         mss_limit: None,
     };
-    Ok(Parsed { headers, l4, end, quoted_header })
+    let (wire_packets, wire_bytes) = (segments.count, total as u32 + (segments.count - 1) * segments.headers);
+    Ok(Parsed { headers, l4, end, wire_packets, wire_bytes, quoted_header })
 }
 
-/// Length of the IP packet, or of each that a super-segment will be cut into.
-fn wire_size(vnet: &VnetHeader, kind: Kind, payload: &[u8], ip_header: usize) -> u16 {
-    let l4_header = match kind {
-        _ if vnet.segmentation == Segmentation::None => payload.len(),
-        Kind::Tcp(_) => usize::from(payload[12] >> 4) * 4,
-        _ => 8,
-    };
-    let segment = if vnet.segmentation == Segmentation::None { 0 } else { usize::from(vnet.segment_size) };
-    u16::try_from(ip_header + l4_header + segment).unwrap_or(u16::MAX)
+/// The packets that a super-segment will be cut into; an ordinary packet is one.
+struct Segments {
+    /// How many.
+    count: u32,
+    /// Bytes of IP and L4 header, which each has.
+    headers: u32,
+    /// Length of the largest as an IP packet, bytes.
+    size: u16,
+}
+
+impl Segments {
+    fn of(vnet: &VnetHeader, kind: Kind, payload: &[u8], ip_header: usize) -> Self {
+        let l4_header = match kind {
+            Kind::Tcp(_) => usize::from(payload[12] >> 4) * 4,
+            _ => 8,
+        };
+        let (headers, data) = (ip_header + l4_header, payload.len().saturating_sub(l4_header));
+        let segment = match vnet.segmentation {
+            Segmentation::None => 0,
+            Segmentation::TcpV4 | Segmentation::Udp => usize::from(vnet.segment_size),
+        };
+        let (count, largest) = match segment {
+            0 => (1, ip_header + payload.len()),
+            segment => (data.div_ceil(segment).max(1), headers + data.min(segment)),
+        };
+        let size = u16::try_from(largest).unwrap_or(u16::MAX);
+        Self { count: count as u32, headers: headers as u32, size }
+    }
 }
 
 fn icmp(payload: &[u8], flow: &mut Flow, quoted_header: &mut usize) -> Result<Kind, Malformed> {

@@ -6,6 +6,7 @@
 
 mod connection;
 mod datagram;
+mod metrics;
 mod nat;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use minivpc_packet::Headers;
 
 pub use connection::{Connection, ConnectionKey, Phase, Sight, Way};
 pub use datagram::{Datagram, DatagramKey};
+pub use metrics::{NatMetrics, Traffic};
 pub use nat::{Lease, NatKey, PORTS, Session, SessionKey};
 
 use crate::Now;
@@ -43,6 +45,7 @@ pub struct State {
     connection_count: AtomicU64,
     session_count: AtomicU64,
     datagram_count: AtomicU64,
+    metrics: DashMap<Serial, Arc<NatMetrics>, RandomState>,
     /// Ways through the VPC that flows have in common.
     ways: DashMap<Arc<[Step]>, (), RandomState>,
 }
@@ -85,6 +88,7 @@ impl Default for State {
             connection_count: AtomicU64::new(0),
             session_count: AtomicU64::new(0),
             datagram_count: AtomicU64::new(0),
+            metrics: DashMap::with_hasher(RandomState::default()),
             ways: DashMap::with_hasher(RandomState::default()),
         }
     }
@@ -114,10 +118,14 @@ impl State {
         }
         for change in txn {
             match change {
+                Change::OpenSession(key, _) if key.flow.protocol == 6 => {
+                    self.metrics(key.nat).connection_attempts.fetch_add(1, Relaxed);
+                }
                 Change::OpenSession(..) => {}
                 Change::SeeSession(key, sight) => {
-                    if let Some(mut session) = self.sessions.get_mut(key) {
-                        session.see(*sight);
+                    let establishes = self.sessions.get_mut(key).is_some_and(|mut session| session.see(*sight));
+                    if establishes {
+                        self.metrics(key.nat).connections_established.fetch_add(1, Relaxed);
                     }
                 }
                 Change::OpenConnection(key, direction) => self.open_connection(*key, *direction, now),
@@ -157,10 +165,11 @@ impl State {
         let opened = match self.sessions.entry(key) {
             Entry::Occupied(other) if other.get().lives(now) => false,
             Entry::Occupied(mut dead) => {
-                let old = dead.insert(session).port;
-                if old != port {
-                    drop(dead);
-                    self.leases.remove_if(&Lease::of(&key, old), |_, holder| *holder == key);
+                let old = dead.insert(session);
+                drop(dead);
+                self.count_end(&key, &old);
+                if old.port != port {
+                    self.leases.remove_if(&Lease::of(&key, old.port), |_, holder| *holder == key);
                 }
                 true
             }
@@ -218,6 +227,19 @@ impl State {
         }
     }
 
+    fn count_end(&self, key: &SessionKey, session: &Session) {
+        if !session.closed {
+            self.metrics(key.nat).idle_timeouts.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// What a NAT gateway has counted.
+    #[must_use]
+    pub fn metrics(&self, nat: Serial) -> Arc<NatMetrics> {
+        let known = self.metrics.get(&nat).map(|metrics| Arc::clone(&metrics));
+        known.unwrap_or_else(|| Arc::clone(&self.metrics.entry(nat).or_default()))
+    }
+
     /// All live connections.
     pub fn connections(&self, now: Now) -> Vec<(ConnectionKey, Connection)> {
         let all = self.connections.iter().filter(|entry| entry.lives(entry.key(), now));
@@ -244,12 +266,13 @@ impl State {
             let lives = session.lives(now);
             if !lives {
                 self.session_count.fetch_sub(1, Relaxed);
-                ended.push((Lease::of(key, session.port), *key));
+                ended.push((*key, *session));
             }
             lives
         });
-        for (lease, key) in ended {
-            self.leases.remove_if(&lease, |_, holder| *holder == key);
+        for (key, session) in ended {
+            self.count_end(&key, &session);
+            self.leases.remove_if(&Lease::of(&key, session.port), |_, holder| *holder == key);
         }
         self.datagrams.retain(|_, datagram| {
             let lives = datagram.lives(now);

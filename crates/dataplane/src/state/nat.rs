@@ -59,6 +59,8 @@ pub struct Session {
     pub opened: Now,
     /// When its last packet passed.
     pub last_seen: Now,
+    /// TCP: the far end has answered.
+    pub established: bool,
     /// TCP: a RST was seen.
     pub closed: bool,
 }
@@ -67,12 +69,17 @@ impl Session {
     /// A session whose first packet passes now.
     #[must_use]
     pub fn open(port: u16, now: Now) -> Self {
-        Self { port, opened: now, last_seen: now, closed: false }
+        Self { port, opened: now, last_seen: now, established: false, closed: false }
     }
 
-    pub(super) fn see(&mut self, sight: Sight) {
+    /// True for the packet that answers the client's SYN.
+    pub(super) fn see(&mut self, sight: Sight) -> bool {
         self.last_seen = self.last_seen.max(sight.now);
         self.closed |= sight.tcp_flags & tcp_flags::RST != 0;
+        let answer = tcp_flags::SYN | tcp_flags::ACK;
+        let establishes = !self.established && !sight.from_opener && sight.tcp_flags & answer == answer;
+        self.established |= establishes;
+        establishes
     }
 
     /// Not closed and not idle for too long.

@@ -1,5 +1,6 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::Ordering::Relaxed;
 
 use minivpc_dataplane::{DropReason, Kind, tcp_flags};
 use minivpc_model::{Connectivity, Peer, RouteTarget, Traffic};
@@ -223,6 +224,25 @@ fn nat_18_nat_19_a_session_is_forgotten_after_350_seconds() {
 }
 
 #[test]
+fn nat_35_each_packet_is_counted_where_it_passed() {
+    let mut sim = sim();
+    sim.send("source", &ping(DESTINATION, 7));
+    sim.send("source", &ping(NAT, 7));
+    sim.send("source", &tcp(DESTINATION, 40_000, 80, tcp_flags::SYN));
+    let gateway = sim.snapshot.nat(0).eni;
+    let metrics = sim.engine.state().metrics(sim.snapshot.eni(gateway).serial);
+    for there in [&metrics.in_from_source, &metrics.out_to_destination] {
+        assert_eq!((there.packets.load(Relaxed), there.bytes.load(Relaxed)), (2, 84 + 40));
+    }
+    for back in [&metrics.in_from_destination, &metrics.out_to_source] {
+        assert_eq!((back.packets.load(Relaxed), back.bytes.load(Relaxed)), (2, 84 + 40));
+    }
+    assert_eq!(metrics.packets_dropped.load(Relaxed), 1);
+    assert_eq!(metrics.connection_attempts.load(Relaxed), 1);
+    assert_eq!(metrics.connections_established.load(Relaxed), 0, "a reset is no answer");
+}
+
+#[test]
 fn nat_21_a_reply_from_a_stranger_is_dropped() {
     let mut article = article("10.0.0.0/16");
     article.builder.instance(article.destination, "stranger", "10.0.1.66", &[], true);
@@ -248,7 +268,13 @@ fn nat_18_data_after_350_idle_seconds_is_answered_with_a_reset() {
         let kept = only(sim.received("destination")).headers.flow.src_port;
         assert_eq!(kept, port, "a packet each 349 s keeps the port");
     }
+    let gateway = sim.snapshot.nat(0).eni;
+    let metrics = sim.engine.state().metrics(sim.snapshot.eni(gateway).serial);
+    assert_eq!(metrics.idle_timeouts.load(Relaxed), 0);
     sim.wait(351);
+    assert_eq!(metrics.idle_timeouts.load(Relaxed), 1, "IdleTimeoutCount");
+    assert_eq!(metrics.connection_attempts.load(Relaxed), 1);
+    assert_eq!(metrics.connections_established.load(Relaxed), 1);
     sim.send("source", &tcp(DESTINATION, 40_000, 80, tcp_flags::ACK));
     assert!(sim.received("destination").is_empty());
     let reset = only(sim.received("source"));

@@ -1,0 +1,45 @@
+//! What a NAT gateway counts, under the names of the metrics in AWS/NATGateway (§5.3).
+//!
+//! Format: totals since the lab came up, in packets and bytes of IP as they are on the wire. AWS publishes them by the
+//! minute. Goal: each packet is counted where it passed, once. Limit: shared by all workers, so for the slow path.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Packets and their bytes.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// IP packets.
+    pub packets: AtomicU64,
+    /// Bytes of IP, headers included.
+    pub bytes: AtomicU64,
+}
+
+impl Traffic {
+    pub(crate) fn add(&self, packets: u32, bytes: u32) {
+        self.packets.fetch_add(packets.into(), Relaxed);
+        self.bytes.fetch_add(bytes.into(), Relaxed);
+    }
+}
+
+/// The counters of one NAT gateway.
+#[derive(Debug, Default)]
+pub struct NatMetrics {
+    /// From clients: `InFromSource`.
+    pub in_from_source: Traffic,
+    /// To destinations: `OutToDestination`.
+    pub out_to_destination: Traffic,
+    /// From destinations: `InFromDestination`.
+    pub in_from_destination: Traffic,
+    /// To clients: `OutToSource`.
+    pub out_to_source: Traffic,
+    /// TCP connections that a client tried to open: `ConnectionAttemptCount`.
+    pub connection_attempts: AtomicU64,
+    /// TCP connections that were answered (NAT-35): `ConnectionEstablishedCount`.
+    pub connections_established: AtomicU64,
+    /// New sessions for which there was no port (NAT-12): `ErrorPortAllocation`.
+    pub port_allocation_errors: AtomicU64,
+    /// Sessions that ended because they were idle (NAT-18): `IdleTimeoutCount`.
+    pub idle_timeouts: AtomicU64,
+    /// Packets that the gateway dropped: `PacketsDropCount`.
+    pub packets_dropped: AtomicU64,
+}
