@@ -1,5 +1,6 @@
 //! From a lab file to a world: names to ids, and the operations in an order in which each finds what it needs.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -9,10 +10,10 @@ use minivpc_model::*;
 use serde_saphyr::{Location, Spanned};
 use siphasher::sip::SipHasher13;
 
-use crate::Lab;
 use crate::file::{self, Ami, ConnectivityType, LabFile};
 use crate::mistake::{Mistake, Place};
 use crate::scalar::{Cidr, Ports, Protocol};
+use crate::{Guest, Lab};
 
 /// What AWS's own tools take when nobody names a region.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -83,7 +84,8 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(name: String, region: Option<&Spanned<String>>, now: &'a str) -> Self {
         let region = region.map_or_else(|| DEFAULT_REGION.to_owned(), |region| region.value.clone());
-        Self { lab: Lab { name, world: World::default(), places: Vec::new() }, region, now }
+        let lab = Lab { name, world: World::default(), guests: BTreeMap::new(), places: Vec::new() };
+        Self { lab, region, now }
     }
 
     fn world(&self) -> &World {
@@ -384,8 +386,11 @@ impl<'a> Builder<'a> {
         for group in &instance.security_groups {
             groups.push(found(group, self.world().find_security_group(home, &group.value))?);
         }
+        let id = self.id(instance.id.as_ref(), InstanceId::from_seed, &["i", &name.value])?;
+        let sysctls = instance.sysctls.0.iter().map(|(name, value)| sysctl(name, value)).collect::<Result<_, _>>()?;
+        self.lab.guests.insert(id, Guest { sysctls });
         let request = RunInstance {
-            id: self.id(instance.id.as_ref(), InstanceId::from_seed, &["i", &name.value])?,
+            id,
             subnet,
             private_ip: instance.private_ip.as_ref().map(|address| address.value.0),
             network_interface: self.interface_id(instance.network_interface_id.as_ref(), &[&name.value])?,
@@ -458,6 +463,17 @@ fn tags(name: &Spanned<String>, more: &file::Tags) -> Result<Tags, Mistake> {
     let mut tags = Tags::named(&name.value);
     tags.0.extend(more.clone());
     Ok(tags)
+}
+
+/// Only a guest's own network can be set in a guest.
+fn sysctl(name: &Spanned<String>, value: &Spanned<String>) -> Result<(String, String), Mistake> {
+    let parts = || name.value.split('.');
+    let fits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    if parts().next() != Some("net") || parts().count() < 3 || !parts().all(fits) {
+        let message = format!("'{}' can't be set in an instance", name.value);
+        return Err(Mistake::new(at(name), message).help("settings of the network can, as net.ipv4.ip_forward"));
+    }
+    Ok((name.value.clone(), value.value.clone()))
 }
 
 fn acl_entry(number: &Spanned<String>, entry: &file::NetworkAclEntry) -> Result<NetworkAclEntry, Mistake> {

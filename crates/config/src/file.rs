@@ -272,6 +272,8 @@ pub struct Instance {
     pub ami: Ami,
     pub count: Option<Spanned<u16>>,
     #[serde(default)]
+    pub sysctls: Entries<Spanned<String>>,
+    #[serde(default)]
     pub tags: Tags,
 }
 

@@ -21,7 +21,9 @@ mod file;
 mod mistake;
 mod scalar;
 
-use minivpc_model::{Origin, World};
+use std::collections::BTreeMap;
+
+use minivpc_model::{InstanceId, Origin, World};
 use serde_saphyr::{Location, Spanned};
 
 pub use mistake::{Mistake, Place};
@@ -36,8 +38,17 @@ pub struct Lab {
     pub name: String,
     /// What it consists of.
     pub world: World,
+    /// What instances have that isn't AWS's, by instance.
+    pub guests: BTreeMap<InstanceId, Guest>,
     /// Place of origin 1, 2, …
     places: Vec<Place>,
+}
+
+/// The part of an instance that its owner sets inside.
+#[derive(Debug, Clone, Default)]
+pub struct Guest {
+    /// Network settings, name and value: `net.ipv4.ip_forward`, `1`.
+    pub sysctls: Vec<(String, String)>,
 }
 
 impl Lab {

@@ -51,7 +51,6 @@ const NOT_YET: &[&str] = &[
     "run",
     "secondary_cidrs",
     "secondary_private_ips",
-    "sysctls",
     "transit_gateways",
     "user_data",
     "virtual_private_gateway",

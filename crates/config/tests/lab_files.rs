@@ -225,6 +225,18 @@ fn mistakes_of_writing_show_their_place_and_a_way_out() {
             "",
         ),
         (changed("connectivity_type: private", "connectivity_type: hidden"), "hidden", "'hidden' isn't one of", ""),
+        (
+            changed("public_ip: true", "sysctls: { kernel.panic: 1 }"),
+            "kernel.panic",
+            "'kernel.panic' can't be set",
+            "net.ipv4",
+        ),
+        (
+            changed("public_ip: true", "sysctls: { net.ipv4/../x: 1 }"),
+            "net.ipv4/../x",
+            "'net.ipv4/../x' can't be set",
+            "",
+        ),
         (changed("public_ip: true", "count: 2"), "10.0.0.11", "only one instance", "count"),
     ];
     for (text, value, message, help) in cases {

@@ -144,8 +144,13 @@ fn guest<'a>(lab: &'a Lab, instance: &Instance) -> Result<(GuestSpec, Vec<&'a Ne
             mtu: MTU,
         });
     }
-    let spec =
-        GuestSpec { name: instance.id.to_string(), hostname, default_ttl: instance.image.default_ttl(), interfaces };
+    let spec = GuestSpec {
+        name: instance.id.to_string(),
+        hostname,
+        default_ttl: instance.image.default_ttl(),
+        sysctls: lab.guests.get(&instance.id).map(|guest| guest.sysctls.clone()).unwrap_or_default(),
+        interfaces,
+    };
     Ok((spec, all))
 }
 

@@ -8,7 +8,7 @@ use minivpc_model::{
 use minivpc_packet::{Flow, Headers, Kind};
 
 use crate::drop::DropReason;
-use crate::snapshot::{Direction, EniKind, SecurityGroup, Snapshot, Target};
+use crate::snapshot::{Direction, EniKind, SecurityGroup, SecurityGroupRule, Snapshot, Target};
 
 /// What one hop decided, in the indices of one snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -352,9 +352,10 @@ fn security_group(snapshot: &Snapshot, eni: u16, direction: Direction, ruling: R
             let group = snapshot.group(group);
             let rule = &group.rules(direction)[usize::from(rule)];
             let untracked = if matches!(ruling, Ruling::Untracked { .. }) { ", untracked" } else { "" };
+            let peer = peer_name(snapshot, rule);
             let note = match direction {
-                Direction::Egress => format!("{} → {}{untracked}", rule.traffic, rule.peer),
-                Direction::Ingress => format!("{} from {}{untracked}", rule.traffic, rule.peer),
+                Direction::Egress => format!("{} → {peer}{untracked}", rule.traffic),
+                Direction::Ingress => format!("{} from {peer}{untracked}", rule.traffic),
             };
             ((group.name.clone(), group.id.to_string()), "allow", note, Some(rule.origin))
         }
@@ -374,11 +375,16 @@ fn security_group(snapshot: &Snapshot, eni: u16, direction: Direction, ruling: R
     line("sg", &name, id, direction.as_str().to_owned(), decision.to_owned(), note, origin)
 }
 
+fn peer_name(snapshot: &Snapshot, rule: &SecurityGroupRule) -> String {
+    let group = rule.peer_group.map(|group| snapshot.group(group));
+    group.map_or_else(|| rule.peer.to_string(), |group| format!("{} {}", group.name, group.id))
+}
+
 /// What each tried rule wanted.
 fn tried_rules(snapshot: &Snapshot, direction: Direction, seen: Seen<'_>) -> String {
     let tried = seen.misses.iter().filter_map(|miss| {
         let rule = snapshot.group(miss.group?).rules(direction).get(usize::from(miss.rule))?;
-        Some(format!("{} {}: {}", rule.traffic, rule.peer, miss.mismatch.text()))
+        Some(format!("{} {}: {}", rule.traffic, peer_name(snapshot, rule), miss.mismatch.text()))
     });
     let tried: Vec<_> = tried.collect();
     let side = match direction {

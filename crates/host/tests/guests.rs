@@ -113,6 +113,7 @@ fn guest(name: &str) -> GuestSpec {
         name: name.to_owned(),
         hostname: "ip-10-0-0-11.ap-northeast-3.compute.internal".to_owned(),
         default_ttl: 255,
+        sysctls: vec![("net.ipv4.ip_forward".to_owned(), "1".to_owned())],
         interfaces: vec![InterfaceSpec {
             name: "eth0".to_owned(),
             mac: [6, 0, 0, 0, 0, 1],
@@ -152,6 +153,7 @@ fn a_guest_asks_for_its_router_on_its_tap(lab: &Lab) {
 fn a_command_runs_as_on_the_instance(lab: &Lab) {
     assert_eq!(lab.says(&["hostname"]).trim(), "ip-10-0-0-11.ap-northeast-3.compute.internal");
     assert_eq!(lab.says(&["sysctl", "-n", "net.ipv4.ip_default_ttl"]).trim(), "255", "SEED-6");
+    assert_eq!(lab.says(&["sysctl", "-n", "net.ipv4.ip_forward"]).trim(), "1");
     assert!(lab.says(&["ip", "-br", "address"]).contains("10.0.0.11/24"));
     assert!(lab.says(&["ip", "link", "show", "eth0"]).contains("mtu 9001"));
     assert!(lab.says(&["ip", "route"]).contains("default via 10.0.0.1 dev eth0"));

@@ -18,6 +18,8 @@ pub struct GuestSpec {
     pub hostname: String,
     /// `net.ipv4.ip_default_ttl`.
     pub default_ttl: u8,
+    /// Network settings beside these, name and value: `net.ipv4.ip_forward`, `1`.
+    pub sysctls: Vec<(String, String)>,
     /// Its interfaces; the default route goes through the first.
     pub interfaces: Vec<InterfaceSpec>,
 }

@@ -39,6 +39,10 @@ pub(crate) fn create(spec: &GuestSpec) -> Result<(GuestNetwork, Vec<OwnedFd>), H
     }
     let mut network = GuestNetwork { name_space, netlink, links: Vec::new() };
     let taps = spec.interfaces.iter().map(|interface| network.add(interface)).collect::<Result<_, _>>()?;
+    // Last: some are settings of an interface.
+    for (name, value) in &spec.sysctls {
+        fs::write(format!("/proc/sys/{}", name.replace('.', "/")), value).context(format!("sysctl {name}={value}"))?;
+    }
     Ok((network, taps))
 }
 
