@@ -1,12 +1,8 @@
 //! The NAT gateway article, experiment by experiment, with real tools and the built binary.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod lab;
-
 use std::collections::{BTreeSet, HashSet};
 
-use lab::{Lab, lab_or_skip, said};
+use crate::lab::{Lab, lab_or_skip, said};
 use serde_json::Value;
 
 const ARTICLE: &str = include_str!("../../configs/nat-gateway-east-west/lab.yaml");

@@ -1,11 +1,6 @@
 //! What happens inside one VPC, with real tools: appliances, network ACLs, fragments, path MTU.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-#[path = "../articles/lab/mod.rs"]
-mod lab;
-
-use lab::{Lab, lab_or_skip, said};
+use crate::lab::{Lab, lab_or_skip, said};
 
 const APPLIANCE: &str = include_str!("../../configs/appliance-east-west/lab.yaml");
 const NETWORK_ACLS: &str = include_str!("../../configs/network-acls/lab.yaml");

@@ -10,7 +10,6 @@ mod table;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -80,7 +79,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             let described = Lab::find(scope.lab.as_deref())?.ask(&Question::Describe { kind: kind.into(), name })?;
             show(json, &described, || table::render(kind.action(), kind.part(&described), width()))?;
         }
-        Command::Keeper { .. } => run_keeper(std::io::stdin().as_fd().try_clone_to_owned()?)?,
+        Command::Keeper { .. } => run_keeper()?,
         Command::Engine { directory, file_name } => run_engine(&directory, file_name)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -28,7 +28,7 @@ pub(crate) fn build(file: LabFile, now: &str) -> Result<Lab, Mistake> {
     }
     let mut builder = Builder::new(lab_name(file.lab.as_ref())?, file.region.as_ref(), now);
     for (name, vpc) in &file.vpcs.0 {
-        builder.vpc(name, vpc)?;
+        builder.vpc(name, vpc, file.region.as_ref())?;
     }
     for (name, vpc) in &file.vpcs.0 {
         builder.parts_of_vpc(name, vpc)?;
@@ -129,7 +129,12 @@ impl<'a> Builder<'a> {
     }
 
     /// A VPC with all that can be named in it, but not yet what names something else.
-    fn vpc(&mut self, name: &Spanned<String>, vpc: &file::Vpc) -> Result<(), Mistake> {
+    fn vpc(
+        &mut self,
+        name: &Spanned<String>,
+        vpc: &file::Vpc,
+        region_of_lab: Option<&Spanned<String>>,
+    ) -> Result<(), Mistake> {
         let id = self.vpc_id(name, vpc)?;
         let seed = |kind| self.seed(&[kind, &name.value]);
         let request = CreateVpc {
@@ -142,7 +147,9 @@ impl<'a> Builder<'a> {
             tags: tags(name, &vpc.tags)?,
             origin: self.origin(at(name)),
         };
-        self.apply(Op::CreateVpc(request), at(name), &[("CidrBlock", Some(at(&vpc.cidr)))])?;
+        let region = vpc.region.as_ref().or(region_of_lab).map(at);
+        let parameters = [("CidrBlock", Some(at(&vpc.cidr))), ("Region", region)];
+        self.apply(Op::CreateVpc(request), at(name), &parameters)?;
         if let Some(igw) = &vpc.internet_gateway {
             let gateway = InternetGateway {
                 id: self.id(igw.id.as_ref(), InternetGatewayId::from_seed, &["igw", &name.value, &igw.name.value])?,

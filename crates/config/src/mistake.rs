@@ -40,6 +40,7 @@ const NOT_YET: &[&str] = &[
     "customer_sites",
     "dns_hostnames",
     "dns_support",
+    "elastic_ip",
     "faults",
     "guest_network",
     "internet",

@@ -200,6 +200,17 @@ fn aws_refusals_show_the_value_at_fault() {
 }
 
 #[test]
+fn awss_quotas_are_kept() {
+    let routes: String = (0..500).map(|n| format!(", 192.{}.{}.0/24: osaka-IGW", n / 250, n % 250)).collect();
+    let text = changed("0.0.0.0/0: osaka-IGW", &format!("0.0.0.0/0: osaka-IGW{routes}"));
+    assert!(refused(&text).to_string().starts_with("RouteLimitExceeded"));
+    let entries: String = (1..=20).map(|n| format!("{n}: {{ allow: all, cidr: 0.0.0.0/0 }}, ")).collect();
+    let text =
+        format!("lab: x\nvpcs: {{ v: {{ cidr: 10.0.0.0/16, network_acls: {{ n: {{ egress: {{ {entries} }} }} }} }} }}");
+    assert!(refused(&text).to_string().starts_with("NetworkAclEntryLimitExceeded"));
+}
+
+#[test]
 fn mistakes_of_writing_show_their_place_and_a_way_out() {
     let cases = [
         (
@@ -210,6 +221,12 @@ fn mistakes_of_writing_show_their_place_and_a_way_out() {
         ),
         (changed("security_groups: [source]", "security_groups: [web]"), "web", "no security group", "these are: "),
         (changed("subnets:", "subnts:"), "subnts", "there is no key 'subnts'", "did you mean 'subnets'?"),
+        (
+            changed("public_ip: true", "elastic_ip: web"),
+            "elastic_ip",
+            "'elastic_ip' isn't supported here yet",
+            "remove it",
+        ),
         (changed("public_ip: true", "run: [ls]"), "run", "'run' isn't supported here yet", "remove it"),
         (changed("lab: nat", "internet: {}\nlab: nat"), "internet", "'internet' isn't supported", "remove it"),
         (changed("lab: nat-gateway-east-west", "lab: ../etc"), "../etc", "'../etc' can't be the name", "letters"),

@@ -5,7 +5,7 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -60,13 +60,17 @@ fn log_to_stderr() {
     tracing_subscriber::fmt().with_ansi(false).with_writer(io::stderr).init();
 }
 
-/// Runs a keeper; see [`minivpc_host::run_keeper`].
+/// Runs a keeper whose standard input is its listening socket; see [`minivpc_host::run_keeper`].
 ///
 /// # Errors
 /// What the machine refuses.
-pub fn run_keeper(listener: OwnedFd) -> Result<(), HostError> {
+pub fn run_keeper() -> Result<(), HostError> {
+    minivpc_host::detach();
     log_to_stderr();
-    minivpc_host::run_keeper(listener)
+    let listener = io::stdin().as_fd().try_clone_to_owned();
+    minivpc_host::run_keeper(
+        listener.map_err(|source| HostError::System { what: "standard input".to_owned(), source })?,
+    )
 }
 
 /// Runs the engine of the lab in `directory` until its keeper ends. Closes standard output when the lab is up; what
@@ -91,6 +95,7 @@ pub fn run_engine(directory: &Path, file_name: String) -> Result<(), Box<dyn std
 }
 
 fn start(directory: &Path, file_name: String) -> Result<(Running, PathBuf), EngineError> {
+    minivpc_host::detach();
     rustix::process::setsid().map_err(io::Error::from)?;
     log_to_stderr();
     let text = fs::read_to_string(directory.join("lab.yaml"))?;
@@ -114,12 +119,22 @@ fn start(directory: &Path, file_name: String) -> Result<(Running, PathBuf), Engi
     let clock = Instant::now();
     let worker = Worker::new(Arc::clone(&engine), Arc::clone(&ports), clock)?;
     std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
+        // However it ends, a lab whose packets nobody moves must not look as if it were up.
+        let _end = EndProcess;
         let failed = worker.run();
         tracing::error!(?failed, "the worker ended");
-        std::process::exit(1);
     })?;
     tracing::info!(lab = lab.name, guests = lab.world.instances().count(), "up");
     Ok((Running { lab, file_name, engine, ports, keeper, clock }, directory.join("control.sock")))
+}
+
+/// Ends the process when it is dropped, also by a panic.
+struct EndProcess;
+
+impl Drop for EndProcess {
+    fn drop(&mut self) {
+        std::process::exit(1);
+    }
 }
 
 /// An instance as a guest, and its interfaces in the order of the guest's.
@@ -187,7 +202,15 @@ async fn serve(running: Running, socket: PathBuf) -> io::Result<()> {
     // `up` reads our standard output to its end.
     rustix::stdio::dup2_stdout(fs::File::options().write(true).open("/dev/null")?)?;
     loop {
-        let (stream, _) = listener.accept().await?;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Too many descriptors, or a client that has gone: the lab goes on.
+                tracing::warn!(%error, "control socket");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            }
+        };
         let running = Arc::clone(&running);
         tokio::spawn(async move {
             if let Err(error) = converse(&running, stream).await {

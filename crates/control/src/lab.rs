@@ -3,14 +3,17 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use minivpc_config::Mistake;
+use minivpc_dataplane::compile;
 use minivpc_host::{HostError, Keeper, Process};
+use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 use crate::protocol::{Question, ask};
@@ -87,6 +90,25 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> LabError + '_ {
     move |source| LabError::File { path: path.to_owned(), source }
 }
 
+/// One `up` or `down` at a time: they look at what is there before they change it. Held until it is dropped; it is the
+/// directory of all labs itself that is locked, which exists while there is one.
+fn take_turn() -> Result<File, LabError> {
+    let runtime = Path::new(RUNTIME);
+    loop {
+        DirBuilder::new().mode(0o700).recursive(true).create(runtime).map_err(at(runtime))?;
+        let turn = match File::open(runtime) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            result => result.map_err(at(runtime))?,
+        };
+        flock(&turn, FlockOperation::LockExclusive).map_err(io::Error::from).map_err(at(runtime))?;
+        // Whoever had the turn before may have removed the directory.
+        let ours = turn.metadata().map_err(at(runtime))?.ino();
+        if fs::metadata(runtime).is_ok_and(|current| current.ino() == ours) {
+            return Ok(turn);
+        }
+    }
+}
+
 /// Reads a lab file and says whether it could come up.
 ///
 /// # Errors
@@ -94,6 +116,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> LabError + '_ {
 pub fn validate(text: &str) -> Result<Summary, LabError> {
     let now = now();
     let lab = minivpc_config::load(text, &now).map_err(|mistake| LabError::Mistake(Box::new(mistake)))?;
+    compile(&lab.world, 1).map_err(|error| LabError::Refused(error.to_string()))?;
     Ok(Summary::of(&lab))
 }
 
@@ -125,12 +148,16 @@ impl Lab {
     /// A mistake in the file, before anything is made; or what the machine refuses, and then nothing is left.
     pub fn up(path: &Path, text: &str) -> Result<Started, LabError> {
         let summary = validate(text)?;
+        if !rustix::process::geteuid().is_root() {
+            return Err(HostError::NotRoot.into());
+        }
         let lab = Self::named(&summary.lab);
+        let _turn = take_turn()?;
         lab.make_directory()?;
         let started = lab.start(path, text);
         if started.is_err() {
             // What failed is told; what cleaning up says would hide it.
-            let _ = lab.down();
+            let _ = lab.remove();
         }
         started.map(|()| Started { lab, summary })
     }
@@ -207,6 +234,11 @@ impl Lab {
     /// # Errors
     /// When its directory can't be removed.
     pub fn down(&self) -> Result<(), LabError> {
+        let _turn = take_turn()?;
+        self.remove()
+    }
+
+    fn remove(&self) -> Result<(), LabError> {
         let engine = UnixStream::connect(self.file("control.sock")).ok().and_then(Process::behind);
         if let Ok(keeper) = self.keeper() {
             keeper.shutdown()?;
@@ -229,16 +261,27 @@ impl Lab {
         Keeper::connect(&self.file("keeper.sock"))
     }
 
-    fn make_directory(&self) -> Result<(), LabError> {
-        if !rustix::process::geteuid().is_root() {
-            return Err(HostError::NotRoot.into());
+    /// Is there a keeper? One that was killed leaves its socket.
+    fn is_up(&self) -> Result<bool, LabError> {
+        let socket = self.file("keeper.sock");
+        match self.keeper() {
+            Ok(_) => Ok(true),
+            Err(HostError::System { source, .. })
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
+                Ok(false)
+            }
+            Err(HostError::System { source, .. }) => Err(at(&socket)(source)),
+            Err(other) => Err(other.into()),
         }
+    }
+
+    fn make_directory(&self) -> Result<(), LabError> {
         let mut private = DirBuilder::new();
         private.mode(0o700);
-        private.recursive(true).create(RUNTIME).map_err(at(Path::new(RUNTIME)))?;
-        match private.recursive(false).create(&self.directory) {
+        match private.create(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if self.keeper().is_ok() {
+                if self.is_up()? {
                     return Err(LabError::IsUp(self.name.clone()));
                 }
                 // Left behind by a keeper that was killed: nothing of it lives.
@@ -252,7 +295,9 @@ impl Lab {
     fn start(&self, path: &Path, text: &str) -> Result<(), LabError> {
         let copy = self.file("lab.yaml");
         fs::write(&copy, text).map_err(at(&copy))?;
-        Keeper::spawn(self.process("keeper")?, &self.file("keeper.sock"))?;
+        if let Err(error) = Keeper::spawn(self.process("keeper")?, &self.file("keeper.sock")) {
+            return Err(LabError::Refused(format!("{error}\n{}", self.last_words()).trim_end().to_owned()));
+        }
 
         let mut engine = self.process("engine")?;
         engine.arg("--file-name").arg(path.file_name().unwrap_or(path.as_os_str()));
@@ -278,11 +323,10 @@ impl Lab {
 
     /// This program again, as one of the lab's processes.
     fn process(&self, role: &str) -> Result<Command, LabError> {
-        let executable = Path::new("/proc/self/exe");
-        let program = fs::read_link(executable).map_err(at(executable))?;
         let path = self.file(&format!("{role}.log"));
         let log = File::options().create(true).append(true).open(&path).map_err(at(&path))?;
-        let mut command = Command::new(program);
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("minivpc");
         let copy = log.try_clone().map_err(at(&path))?;
         command.arg(role).arg(&self.directory).stdout(copy).stderr(log).current_dir("/");
         Ok(command)

@@ -116,7 +116,7 @@ impl DropReason {
             Self::NatPortAllocation => "the NAT gateway has no free port for this destination",
             Self::RouteLoop => "the packet came back to the NAT gateway that had sent it",
             Self::TtlExpired => "the TTL ran out, and an ICMP error or a later fragment is not answered",
-            Self::TooLarge => "too large, and an ICMP error or a later fragment is not answered",
+            Self::TooLarge => "too large, and can be neither cut nor answered",
             Self::Fragment => "a later fragment of a datagram whose first fragment did not pass",
             Self::InternetGateway => "the internet isn't there yet: packets for the internet gateway end here",
             Self::ConnectionsExhausted => "the connection table is full",

@@ -36,7 +36,7 @@ mod walk;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use minivpc_packet::{Arp, Edit, Frame, Mac, Parsed, VnetHeader, fragments, parse, reply};
+use minivpc_packet::{Arp, Edit, Frame, Mac, Parsed, Segmentation, VnetHeader, fragments, parse, reply};
 
 pub use compile::{TooMany, compile};
 pub use drop::DropReason;
@@ -156,6 +156,12 @@ impl Engine {
                 Edit::between(&packet.headers, &after).apply(packet, vnet, frame);
                 match cut {
                     None => emit(eni, vnet, frame),
+                    // Segments that are each too large: no stack sends them without the DF bit.
+                    Some(_) if vnet.segmentation != Segmentation::None => {
+                        let component = Component::NetworkInterface(snapshot.eni(eni).id);
+                        let sender = snapshot.eni(port).id;
+                        self.drops.count(DropReason::TooLarge, component, Subject::Packet(after), sender, now);
+                    }
                     Some(mtu) => fragments(packet, frame, mtu, |frame| emit(eni, &VnetHeader::PLAIN, frame)),
                 }
             }

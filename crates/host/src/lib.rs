@@ -15,7 +15,7 @@
 //! - `tap.rs`, `netlink.rs`, `netfilter.rs`: the kernel's interfaces, as much of them as a guest needs.
 //! - `guest/`: network, file system, PID 1, and running commands.
 //! - `keeper/`: the process, its protocol, its client.
-//! - `worker.rs`: the packet loop.
+//! - `worker.rs`: the packet loop; `process.rs`: what the keeper and the engine shed when they start.
 //!
 //! Nothing is pinned in the file system. When the keeper ends, the kernel takes back all that a lab has: guests' first
 //! processes die with it, and namespaces and TAPs with their last descriptors.
@@ -29,10 +29,12 @@ pub mod guest;
 mod keeper;
 mod netfilter;
 mod netlink;
+mod process;
 mod tap;
 mod worker;
 
 pub use error::HostError;
 pub use guest::{GuestSpec, InterfaceSpec, LinkStats};
 pub use keeper::{Keeper, Process, run_keeper};
+pub use process::detach;
 pub use worker::{Ports, Worker};

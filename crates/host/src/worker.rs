@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, Cache};
 use minivpc_dataplane::{Engine, Now, Snapshot};
 use minivpc_packet::VnetHeader;
 use rustix::event::epoll;
+use rustix::io::Errno;
 
 use crate::error::{Context, HostError};
 
@@ -58,7 +59,7 @@ impl Worker {
         let mut buffer = vec![0; LONGEST];
         loop {
             let ready = match epoll::wait(&self.epoll, &mut events[..], None) {
-                Err(rustix::io::Errno::INTR) => continue,
+                Err(Errno::INTR) => continue,
                 result => result.context("epoll")?,
             };
             let now = Now(self.clock.elapsed().as_nanos() as u64);
@@ -77,7 +78,16 @@ impl Worker {
     /// Reads and forwards one frame; false when there is none.
     fn frame(&self, ports: &Ports, now: Now, port: u16, buffer: &mut [u8]) -> bool {
         let Some(Some(tap)) = ports.taps.get(usize::from(port)) else { return false };
-        let Ok(length) = rustix::io::read(tap, &mut *buffer) else { return false };
+        let length = match rustix::io::read(tap, &mut *buffer) {
+            Ok(length) => length,
+            Err(Errno::AGAIN | Errno::INTR) => return false,
+            Err(error) => {
+                // Somebody has deleted the link in the guest: it would be ready, and fail, for ever.
+                tracing::warn!(port, %error, "a TAP is gone");
+                let _ = epoll::delete(&self.epoll, tap);
+                return false;
+            }
+        };
         let Some((header, frame)) = buffer[..length].split_first_chunk_mut::<{ VnetHeader::LEN }>() else {
             return true;
         };

@@ -41,6 +41,7 @@ fn run_tests() {
         ("names_fail_at_once", names_fail_at_once),
         ("signals_reach_the_command", signals_reach_the_command),
         ("refusals_leave_the_keeper_alive", refusals_leave_the_keeper_alive),
+        ("a_stopped_command_holds_up_nobody", a_stopped_command_holds_up_nobody),
         ("a_killed_keeper_leaves_nothing", a_killed_keeper_leaves_nothing),
         ("shutdown_leaves_nothing", shutdown_leaves_nothing),
     ];
@@ -182,6 +183,26 @@ fn the_hosts_files_are_safe(lab: &Lab) {
     assert!(!lab.run(&["touch", "/usr/guest"]).status.success(), "/usr is read-only");
     let change = lab.run(&["sh", "-c", "cat /proc/sys/kernel/panic > /proc/sys/kernel/panic"]);
     assert!(!change.status.success(), "what belongs to the whole machine can't be set");
+    // Nor by a guest's root that undoes its mounts, or reads the host's disks.
+    for undo in [
+        "mount -o remount,bind,rw /usr",
+        "mount -o remount,bind,rw /proc/sys",
+        "mount -t proc proc /mnt",
+        "umount /run",
+        "umount -l /proc/sys",
+        "mknod /dev/sda b 8 0",
+    ] {
+        assert!(!lab.run(&["sh", "-c", undo]).status.success(), "{undo}");
+    }
+    let devices = lab.says(&["sh", "-c", "find /dev -type b; ls /dev"]);
+    assert_eq!(
+        devices.split_whitespace().collect::<Vec<_>>().join(" "),
+        "fd full net null ptmx pts random shm stderr stdin stdout tty urandom zero"
+    );
+    for (directory, file) in [("/root", "/root/made"), ("/usr", "/usr/made"), ("/tmp", "/tmp/made-in-a-guest")] {
+        let _ = lab.command(&["touch", file]).current_dir(directory).status().unwrap();
+        assert!(!Path::new(file).exists(), "{file} from {directory}");
+    }
     // The caller's working directory is the host's.
     let here = lab.directory.join("here");
     fs::create_dir(&here).unwrap();
@@ -217,6 +238,18 @@ fn refusals_leave_the_keeper_alive(lab: &Lab) {
     assert!(lab.keeper().create_guest(&wrong).is_err(), "a gateway that isn't on the link");
     wrong.interfaces[0].gateway = Ipv4Addr::new(10, 0, 0, 1);
     assert_eq!(lab.keeper().create_guest(&wrong).unwrap().len(), 1, "nothing is left of the failed one");
+}
+
+fn a_stopped_command_holds_up_nobody(lab: &Lab) {
+    let mut sleep = lab.command(&["sleep", "1000"]).spawn().unwrap();
+    until("the command runs", || {
+        lab.says(&["sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]).contains("sleep 1000")
+    });
+    let pid = rustix::process::Pid::from_child(&sleep);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    Keeper::connect(&lab.directory.join("keeper.sock")).unwrap().shutdown().unwrap();
+    sleep.kill().unwrap();
+    sleep.wait().unwrap();
 }
 
 fn a_killed_keeper_leaves_nothing(lab: &Lab) {

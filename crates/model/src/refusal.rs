@@ -25,8 +25,10 @@ pub enum ErrorCode {
     InsufficientFreeAddressesInSubnet,
     NatGatewayNotFound,
     NetworkAclEntryAlreadyExists,
+    NetworkAclEntryLimitExceeded,
     ResourceAlreadyAssociated,
     RouteAlreadyExists,
+    RouteLimitExceeded,
     RulesPerSecurityGroupLimitExceeded,
     SecurityGroupsPerInterfaceLimitExceeded,
 }
@@ -59,6 +61,8 @@ impl ErrorCode {
             Self::NetworkAclEntryAlreadyExists => "NetworkAclEntryAlreadyExists",
             Self::ResourceAlreadyAssociated => "Resource.AlreadyAssociated",
             Self::RouteAlreadyExists => "RouteAlreadyExists",
+            Self::NetworkAclEntryLimitExceeded => "NetworkAclEntryLimitExceeded",
+            Self::RouteLimitExceeded => "RouteLimitExceeded",
             Self::RulesPerSecurityGroupLimitExceeded => "RulesPerSecurityGroupLimitExceeded",
             Self::SecurityGroupsPerInterfaceLimitExceeded => "SecurityGroupsPerInterfaceLimitExceeded",
         }

@@ -121,6 +121,8 @@ pub struct Fragment {
     pub id: u16,
     /// It begins the datagram: only this piece has an L4 header.
     pub first: bool,
+    /// It ends the datagram.
+    pub last: bool,
 }
 
 impl Headers {

@@ -150,9 +150,11 @@ fn ipv4(vnet: &VnetHeader, frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<P
         src_port: 0,
         dst_port: 0,
     };
-    let fragment = ip
-        .is_fragmenting_payload()
-        .then(|| Fragment { id: ip.identification(), first: ip.fragments_offset().value() == 0 });
+    let fragment = ip.is_fragmenting_payload().then(|| Fragment {
+        id: ip.identification(),
+        first: ip.fragments_offset().value() == 0,
+        last: !ip.more_fragments(),
+    });
     let mut quoted_header = 0;
     let kind = match fragment {
         Some(Fragment { first: false, .. }) => Kind::Other,

@@ -47,7 +47,7 @@ fn pin_fragment<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Result<(), D
     }
     let datagram = walk.view.datagram(&key).ok_or(DropReason::Fragment)?;
     walk.packet = datagram.complete(&walk.packet);
-    Ok(())
+    if fragment.last { walk.change(Change::UnpinDatagram(key)) } else { Ok(()) }
 }
 
 fn unicast(address: IpAddr) -> bool {

@@ -8,11 +8,12 @@ use super::security_group;
 use crate::drop::DropReason;
 use crate::explain::{NatAct, Recorder, Step};
 use crate::snapshot::Eni;
-use crate::state::{Change, Lease, SessionKey, Sight};
+use crate::state::{Change, Destination, Lease, SessionKey, Sight};
 use crate::walk::{Answer, At, Next, Verdict, Walk};
 
-/// So many ports are tried for a new session before the gateway counts as full: at the documented 55,000 of 64,512
-/// taken (NAT-10), that fails once in 10⁹ times.
+/// Sessions of one address towards one destination (NAT-10).
+const MOST_SESSIONS: u32 = 55_000;
+/// So many ports are tried for a new session: with 55,000 of 64,512 taken, all of them are once in 10⁹ times.
 const ATTEMPTS: u16 = 128;
 
 /// Largest IP packet that a gateway carries, bytes (§0.2).
@@ -140,8 +141,11 @@ fn ends_with_reset(kind: Kind) -> bool {
 }
 
 fn free_port<R>(walk: &Walk<'_, R>, key: &SessionKey) -> Option<u16> {
-    let tries = (0..ATTEMPTS).map(|attempt| walk.key.port(key, attempt));
-    tries.into_iter().find(|port| walk.view.lease(&Lease::of(key, *port)).is_none())
+    if walk.view.sessions_towards(&Lease::of(key, 0).to) >= MOST_SESSIONS {
+        return None;
+    }
+    let mut tries = (0..ATTEMPTS).map(|attempt| walk.key.port(key, attempt));
+    tries.find(|port| walk.view.lease(&Lease::of(key, *port)).is_none())
 }
 
 /// Addressed to the gateway: a reply of one of its sessions, or nothing (NAT-21).
@@ -153,7 +157,8 @@ fn inward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
         _ => packet.flow.reversed(),
     };
     let Flow { src, dst, protocol, src_port, dst_port } = sent;
-    let lease = Lease { nat: eni.serial, protocol, port: src_port, peer: dst, peer_port: dst_port };
+    let to = Destination { nat: eni.serial, protocol, peer: dst, peer_port: dst_port };
+    let lease = Lease { to, port: src_port };
     let key = Some(lease).filter(|_| src == eni.ip).and_then(|lease| walk.view.lease(&lease));
     let Some(key) = key else { return Act::Drop(DropReason::NatNoSession) };
     if let Some(act) = check(packet, eni.ip) {

@@ -1,15 +1,23 @@
 //! The implicit router: the source subnet's route table decides; TTL stays (SEED-1).
 
+use std::net::IpAddr;
+
 use crate::drop::DropReason;
 use crate::explain::{Recorder, Step};
 use crate::snapshot::{EniKind, Target};
 use crate::walk::{At, Next, To, Verdict, Walk};
 
+/// 169.254.168.0/22.
+fn is_link_local_service(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(v4) if v4.octets()[..2] == [169, 254] && v4.octets()[2] & 0xfc == 168)
+}
+
 pub fn route<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     let subnet = walk.snapshot.subnet(index);
     let table = walk.snapshot.route_table(subnet.route_table);
     let destination = walk.packet.flow.dst;
-    let route = table.lookup(destination);
+    // no route leads to AWS's own services, also not a wider one.
+    let route = table.lookup(destination).filter(|_| !is_link_local_service(destination));
     walk.pass(Step::Route { table: subnet.route_table, route });
     let Some(route) = route else { return Next::End(Verdict::Drop(DropReason::NoRoute)) };
     let eni = match table.routes[usize::from(route)].target {
@@ -21,10 +29,7 @@ pub fn route<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
             Some(eni) => eni,
             None => return Next::End(Verdict::Drop(DropReason::NoSuchAddress)),
         },
-        Target::Eni(eni) => {
-            walk.meta.middlebox |= walk.snapshot.owner(subnet.vpc, destination) != Some(eni);
-            eni
-        }
+        Target::Eni(eni) => eni,
     };
     let arrives_at = walk.snapshot.eni(eni);
     // NAT-24: what a gateway has sent must not come back to it.

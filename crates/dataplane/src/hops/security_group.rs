@@ -1,13 +1,13 @@
 //! Security groups: stateful, allow only, at every guest's interface.
 
 use minivpc_model::{Peer, PortRange, Traffic};
-use minivpc_packet::{Flow, Headers, Kind};
+use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
 
 use super::{covers, eni};
 use crate::drop::DropReason;
 use crate::explain::{Mismatch, Miss, Recorder, Ruling, Step};
 use crate::snapshot::{Direction, Eni, SecurityGroupRule, Snapshot};
-use crate::state::{Change, ConnectionKey, Sight};
+use crate::state::{Change, ConnectionKey, Phase, Sight};
 use crate::walk::{Next, Verdict, Walk};
 
 pub fn check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16, direction: Direction) -> Next {
@@ -26,6 +26,8 @@ pub fn check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16, direction: Directi
             let sight = Sight::of(&walk.packet, walk.now, opened == direction);
             walk.change(Change::SeeConnection(key, sight))
         }
+        // An error belongs to the flow that it is about; all errors between two hosts would be one connection.
+        Ruling::Rule { .. } if matches!(walk.packet.kind, Kind::IcmpError { .. }) => Ok(()),
         Ruling::Rule { .. } => walk.change(Change::OpenConnection(key, direction)),
         // Whether it stays so depends on the path, which isn't known yet on the way out.
         Ruling::Untracked { .. } => {
@@ -53,13 +55,16 @@ pub fn track_by_path<R: Recorder>(walk: &mut Walk<'_, R>) -> Result<(), DropReas
 }
 
 fn rule<R: Recorder>(walk: &mut Walk<'_, R>, eni: &Eni, direction: Direction) -> Ruling {
-    if let Some(opened) = walk.view.connection(&ConnectionKey::new(eni.serial, walk.packet.flow)) {
-        return Ruling::Tracked(opened);
-    }
-    if let Kind::IcmpError { quoted, .. } = walk.packet.kind
-        && is_related(walk, eni, quoted, direction)
-    {
-        return Ruling::Related;
+    if let Kind::IcmpError { quoted, .. } = walk.packet.kind {
+        if is_related(walk, eni, quoted, direction) {
+            return Ruling::Related;
+        }
+    } else if let Some((opened, phase)) = walk.view.connection(&ConnectionKey::new(eni.serial, walk.packet.flow)) {
+        // A SYN on a connection that is closing opens another one with the same ports.
+        let opens_anew = phase == Phase::Closing && matches!(walk.packet.kind, Kind::Tcp(flags) if is_syn(flags));
+        if !opens_anew {
+            return Ruling::Tracked(opened);
+        }
     }
     // SG-14: ICMP is always tracked.
     let untracked = matches!(walk.packet.kind, Kind::Tcp(_) | Kind::Udp)
@@ -79,6 +84,10 @@ fn rule<R: Recorder>(walk: &mut Walk<'_, R>, eni: &Eni, direction: Direction) ->
         }
     }
     allowed
+}
+
+fn is_syn(flags: u8) -> bool {
+    flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
 }
 
 /// SG-21: an error about a packet of a connection that passes belongs to it, tracked or not.

@@ -22,7 +22,7 @@ use minivpc_packet::Headers;
 pub use connection::{Connection, ConnectionKey, Phase, Sight, Way};
 pub use datagram::{Datagram, DatagramKey};
 pub use metrics::{NatMetrics, Traffic};
-pub use nat::{Lease, NatKey, PORTS, Session, SessionKey};
+pub use nat::{Destination, Lease, NatKey, PORTS, Session, SessionKey};
 
 use crate::Now;
 use crate::explain::Step;
@@ -39,7 +39,10 @@ const SHARDS: usize = 256;
 pub struct State {
     connections: DashMap<ConnectionKey, Connection, RandomState>,
     sessions: DashMap<SessionKey, Session, RandomState>,
-    leases: DashMap<Lease, SessionKey, RandomState>,
+    leases: DashMap<Lease, Holder, RandomState>,
+    /// Leases by where they go to.
+    towards: DashMap<Destination, u32, RandomState>,
+    last_session: AtomicU64,
     datagrams: DashMap<DatagramKey, Datagram, RandomState>,
     /// Counted beside the maps, whose own count visits every shard.
     connection_count: AtomicU64,
@@ -49,6 +52,9 @@ pub struct State {
     /// Ways through the VPC that flows have in common.
     ways: DashMap<Arc<[Step]>, (), RandomState>,
 }
+
+/// Who holds a lease: a session by its key and its number, for another session may have had the key before.
+type Holder = (SessionKey, u64);
 
 /// A change of state that a walk asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +69,8 @@ pub enum Change {
     SeeConnection(ConnectionKey, Sight),
     /// The first fragment of a datagram passed.
     PinDatagram(DatagramKey, Datagram),
+    /// The last one did.
+    UnpinDatagram(DatagramKey),
 }
 
 /// What a walk wants to change, in the order in which it is done: leases may be lost to another worker, so sessions
@@ -85,6 +93,8 @@ impl Default for State {
             sessions: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), SHARDS),
             leases: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), SHARDS),
             datagrams: DashMap::with_hasher(RandomState::default()),
+            towards: DashMap::with_hasher(RandomState::default()),
+            last_session: AtomicU64::new(0),
             connection_count: AtomicU64::new(0),
             session_count: AtomicU64::new(0),
             datagram_count: AtomicU64::new(0),
@@ -105,8 +115,11 @@ impl State {
         let connections = opens(|change| matches!(change, Change::OpenConnection(..)));
         if sessions + self.session_count.load(Relaxed) > CAPACITY
             || connections + self.connection_count.load(Relaxed) > CAPACITY
-            || self.datagram_count.load(Relaxed) > DATAGRAMS
         {
+            return Err(NotCommitted::Full);
+        }
+        let pins = |change: &Change| matches!(change, Change::PinDatagram(..));
+        if self.datagram_count.load(Relaxed) > DATAGRAMS && txn.iter().any(pins) {
             return Err(NotCommitted::Full);
         }
         for (done, change) in txn.iter().enumerate() {
@@ -118,6 +131,11 @@ impl State {
         }
         for change in txn {
             match change {
+                Change::UnpinDatagram(key) => {
+                    if self.datagrams.remove(key).is_some() {
+                        self.datagram_count.fetch_sub(1, Relaxed);
+                    }
+                }
                 Change::OpenSession(key, _) if key.flow.protocol == 6 => {
                     self.metrics(key.nat).connection_attempts.fetch_add(1, Relaxed);
                 }
@@ -144,53 +162,77 @@ impl State {
         Ok(())
     }
 
+    /// The session comes before its lease, so a lease whose session isn't there is one that has ended.
     fn open_session(&self, key: SessionKey, port: u16, now: Now) -> bool {
-        let (session, lease) = (Session::open(port, now), Lease::of(&key, port));
-        // An expired session that wasn't swept yet still holds its lease.
-        let holder = self.leases.get(&lease).map(|holder| *holder);
-        if let Some(holder) = holder
-            && self.sessions.get(&holder).is_some_and(|s| s.lives(now) && s.port == port)
-        {
-            return false;
-        }
-        match self.leases.entry(lease) {
-            Entry::Occupied(mut taken) if Some(*taken.get()) == holder => {
-                taken.insert(key);
-            }
-            Entry::Occupied(_) => return false,
-            Entry::Vacant(free) => {
-                free.insert(key);
-            }
-        }
-        let opened = match self.sessions.entry(key) {
-            Entry::Occupied(other) if other.get().lives(now) => false,
-            Entry::Occupied(mut dead) => {
-                let old = dead.insert(session);
-                drop(dead);
-                self.count_end(&key, &old);
-                if old.port != port {
-                    self.leases.remove_if(&Lease::of(&key, old.port), |_, holder| *holder == key);
-                }
-                true
-            }
+        let session = Session::open(self.last_session.fetch_add(1, Relaxed), port, now);
+        let ended = match self.sessions.entry(key) {
+            Entry::Occupied(other) if other.get().lives(now) => return false,
+            Entry::Occupied(mut dead) => Some(dead.insert(session)),
             Entry::Vacant(free) => {
                 free.insert(session);
                 self.session_count.fetch_add(1, Relaxed);
-                true
+                None
             }
         };
-        if !opened {
-            self.leases.remove_if(&lease, |_, holder| *holder == key);
+        if let Some(ended) = ended {
+            self.end(&key, &ended);
         }
-        opened
+        let taken = self.take_lease(Lease::of(&key, port), (key, session.number), now);
+        if !taken {
+            self.undo(&Change::OpenSession(key, port));
+        }
+        taken
+    }
+
+    fn take_lease(&self, lease: Lease, holder: Holder, now: Now) -> bool {
+        let other = match self.leases.entry(lease) {
+            Entry::Vacant(free) => {
+                drop(free.insert(holder));
+                *self.towards.entry(lease.to).or_default() += 1;
+                return true;
+            }
+            Entry::Occupied(taken) => *taken.get(),
+        };
+        // Its session may have expired and not been swept yet.
+        let (key, number) = other;
+        if self.sessions.get(&key).is_some_and(|session| session.number == number && session.lives(now)) {
+            return false;
+        }
+        match self.leases.entry(lease) {
+            Entry::Occupied(mut taken) if *taken.get() == other => {
+                taken.insert(holder);
+                true
+            }
+            // Somebody was faster.
+            Entry::Occupied(_) | Entry::Vacant(_) => false,
+        }
+    }
+
+    fn give_back(&self, lease: Lease, session: u64) {
+        if self.leases.remove_if(&lease, |_, holder| holder.1 == session).is_some()
+            && let Entry::Occupied(mut count) = self.towards.entry(lease.to)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     fn undo(&self, change: &Change) {
-        if let Change::OpenSession(key, port) = change {
-            if self.sessions.remove(key).is_some() {
-                self.session_count.fetch_sub(1, Relaxed);
-            }
-            self.leases.remove_if(&Lease::of(key, *port), |_, holder| holder == key);
+        if let Change::OpenSession(key, port) = change
+            && let Some((_, session)) = self.sessions.remove(key)
+        {
+            self.session_count.fetch_sub(1, Relaxed);
+            self.give_back(Lease::of(key, *port), session.number);
+        }
+    }
+
+    /// A session that isn't in the table any more gives its lease back.
+    fn end(&self, key: &SessionKey, session: &Session) {
+        self.give_back(Lease::of(key, session.port), session.number);
+        if !session.closed {
+            self.metrics(key.nat).idle_timeouts.fetch_add(1, Relaxed);
         }
     }
 
@@ -198,7 +240,7 @@ impl State {
     fn open_connection(&self, key: ConnectionKey, direction: Direction, now: Now) {
         let connection = Connection::open(direction, now);
         match self.connections.entry(key) {
-            Entry::Occupied(mut other) if !other.get().lives(&key, now) => {
+            Entry::Occupied(mut other) if !other.get().lives(&key, now) || other.get().phase == Phase::Closing => {
                 other.insert(connection);
             }
             Entry::Occupied(_) => {}
@@ -224,12 +266,6 @@ impl State {
         });
         if let Some(mut connection) = self.connections.get_mut(&key) {
             connection.way = Some(Way { steps, ttl: sent.ttl, reversed: sent.flow != key.flow });
-        }
-    }
-
-    fn count_end(&self, key: &SessionKey, session: &Session) {
-        if !session.closed {
-            self.metrics(key.nat).idle_timeouts.fetch_add(1, Relaxed);
         }
     }
 
@@ -271,8 +307,7 @@ impl State {
             lives
         });
         for (key, session) in ended {
-            self.count_end(&key, &session);
-            self.leases.remove_if(&Lease::of(&key, session.port), |_, holder| *holder == key);
+            self.end(&key, &session);
         }
         self.datagrams.retain(|_, datagram| {
             let lives = datagram.lives(now);
@@ -301,13 +336,14 @@ impl<'a> View<'a> {
         Self { state, pending, now }
     }
 
-    /// Who opened the connection, if it lives.
-    pub(crate) fn connection(&self, key: &ConnectionKey) -> Option<Direction> {
+    /// Who opened the connection, and how far it is, if it lives.
+    pub(crate) fn connection(&self, key: &ConnectionKey) -> Option<(Direction, Phase)> {
         let pending = self.pending.iter().find_map(|change| match change {
-            Change::OpenConnection(other, direction) if other == key => Some(*direction),
+            Change::OpenConnection(other, direction) if other == key => Some((*direction, Phase::Opening)),
             _ => None,
         });
-        let live = || self.state.connections.get(key).filter(|c| c.lives(key, self.now)).map(|c| c.direction);
+        let live =
+            || self.state.connections.get(key).filter(|c| c.lives(key, self.now)).map(|c| (c.direction, c.phase));
         pending.or_else(live)
     }
 
@@ -325,6 +361,11 @@ impl<'a> View<'a> {
         self.state.datagrams.get(key).map(|datagram| *datagram).filter(|datagram| datagram.lives(self.now))
     }
 
+    /// How many sessions go there.
+    pub(crate) fn sessions_towards(&self, destination: &Destination) -> u32 {
+        self.state.towards.get(destination).map_or(0, |count| *count)
+    }
+
     /// The session that holds the lease.
     pub(crate) fn lease(&self, lease: &Lease) -> Option<SessionKey> {
         let pending = self.pending.iter().find_map(|change| match change {
@@ -332,7 +373,7 @@ impl<'a> View<'a> {
             _ => None,
         });
         // The guard must be gone before the other map is read.
-        let holder = || self.state.leases.get(lease).map(|holder| *holder);
+        let holder = || self.state.leases.get(lease).map(|holder| holder.0);
         pending.or_else(|| holder().filter(|key| self.session(key) == Some(lease.port)))
     }
 }

@@ -26,19 +26,26 @@ pub struct SessionKey {
     pub flow: Flow,
 }
 
-/// A session by its outside (NAT-11): one port serves many destinations, but each only once.
+/// What a gateway's sessions go to; each port serves it once (NAT-11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Lease {
+pub struct Destination {
     /// The gateway's interface.
     pub nat: Serial,
     /// IP protocol number.
     pub protocol: u8,
-    /// The gateway's port or ICMP id.
-    pub port: u16,
-    /// The destination.
+    /// The destination's address.
     pub peer: IpAddr,
     /// The destination's port; 0 for ICMP.
     pub peer_port: u16,
+}
+
+/// A session by its outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// Where it goes to.
+    pub to: Destination,
+    /// The gateway's port or ICMP id.
+    pub port: u16,
 }
 
 impl Lease {
@@ -46,13 +53,15 @@ impl Lease {
     #[must_use]
     pub fn of(session: &SessionKey, port: u16) -> Self {
         let Flow { dst, dst_port, protocol, .. } = session.flow;
-        Self { nat: session.nat, protocol, port, peer: dst, peer_port: dst_port }
+        Self { to: Destination { nat: session.nat, protocol, peer: dst, peer_port: dst_port }, port }
     }
 }
 
 /// A NAT session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
+    /// No other session of the lab has or had it.
+    pub number: u64,
     /// The leased port or ICMP id.
     pub port: u16,
     /// When it was opened.
@@ -68,8 +77,8 @@ pub struct Session {
 impl Session {
     /// A session whose first packet passes now.
     #[must_use]
-    pub fn open(port: u16, now: Now) -> Self {
-        Self { port, opened: now, last_seen: now, established: false, closed: false }
+    pub fn open(number: u64, port: u16, now: Now) -> Self {
+        Self { number, port, opened: now, last_seen: now, established: false, closed: false }
     }
 
     /// True for the packet that answers the client's SYN.

@@ -51,6 +51,15 @@ fn r_22_without_a_route_a_packet_is_dropped_silently() {
 }
 
 #[test]
+fn r_5_no_route_leads_to_awss_own_services() {
+    let mut sim = Sim::new(&article("10.0.0.0/16").builder.world);
+    sim.send("source", &ping(Ipv4Addr::new(169, 254, 169, 254), 7));
+    assert_drops(&sim, &[(DropReason::NoRoute, 1)]);
+    sim.send("source", &ping(Ipv4Addr::new(169, 254, 172, 1), 7));
+    assert_drops(&sim, &[(DropReason::NoRoute, 1), (DropReason::InternetGateway, 1)]);
+}
+
+#[test]
 fn an_address_of_the_vpc_that_nobody_has_is_a_silent_end() {
     let mut sim = Sim::new(&article("10.0.0.0/16").builder.world);
     sim.send("destination", &ping(Ipv4Addr::new(10, 0, 2, 200), 7));

@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use minivpc_dataplane::{DropReason, Kind, Ruling, Step, tcp_flags};
+use minivpc_dataplane::{Component, DropReason, Kind, Ruling, Step, tcp_flags};
 use minivpc_model::{Op, Peer, PortRange, SecurityGroupId, Traffic, VpcId};
 use minivpc_testkit::{Body, Builder, Packet, Sim, article};
 
@@ -111,6 +111,41 @@ fn sg_12_a_reply_passes_whatever_the_rules_say() {
     assert_eq!(answer[0].headers.kind, Kind::Tcp(tcp_flags::SYN | tcp_flags::ACK));
     sim.send("b", &tcp(A, 40_001, 22, tcp_flags::SYN));
     assert!(sim.received("a").is_empty(), "its own connections don't go out");
+    let eni = sim.snapshot.eni(sim.port("b")).id;
+    let drops = sim.engine.drops().list();
+    assert_eq!(drops.len(), 1);
+    assert_eq!(drops[0].component, Component::SecurityGroups(eni), "at `b`, not at `a`");
+}
+
+#[test]
+fn a_syn_on_a_closing_connection_opens_another_one() {
+    let mut sim = admitting(Traffic::Tcp(port(22)), cidr("10.0.0.0/24"));
+    sim.open("b", 22);
+    for _ in 0..2 {
+        sim.send("a", &tcp(B, 40_000, 22, tcp_flags::SYN));
+        sim.send("a", &tcp(B, 40_000, 22, tcp_flags::ACK));
+        sim.wait(61);
+        sim.send("b", &tcp(A, 22, 40_000, tcp_flags::ACK));
+        assert_eq!(sim.received("a").len(), 2, "the answer, and what comes after a minute");
+        sim.send("a", &tcp(B, 40_000, 22, tcp_flags::FIN | tcp_flags::ACK));
+    }
+    sim.wait(61);
+    sim.send("b", &tcp(A, 22, 40_000, tcp_flags::ACK));
+    assert!(sim.received("a").is_empty(), "SG-19, `assumed`: 60 s after a FIN it is forgotten");
+}
+
+#[test]
+fn an_error_that_a_rule_admits_lets_no_other_one_pass() {
+    let mut sim = admitting(Traffic::Udp(port(53)), cidr("10.0.0.0/24"));
+    // Errors about flows that never were: `a` may send one, for its egress allows all; `b` may not.
+    let error = |src: Ipv4Addr, dst: Ipv4Addr| {
+        let quoted = udp(src, 1, 2).frame(dst, [2; 6], [2; 6]);
+        recomputed(&[&[3, 1, 0, 0, 0, 0, 0, 0], &quoted[14..]].concat())
+    };
+    sim.send("a", &Packet::to(B, Body::Other { protocol: 1, bytes: error(A, B) }));
+    sim.send("b", &Packet::to(A, Body::Other { protocol: 1, bytes: error(B, A) }));
+    assert!(sim.received("a").is_empty() && sim.received("b").is_empty());
+    assert!(sim.engine.state().connections(sim.now).is_empty());
 }
 
 #[test]

@@ -13,12 +13,16 @@ use rustix::fs::CWD;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, move_mount, open_tree};
 use rustix::thread::UnshareFlags;
 
+use super::capabilities;
 use super::file_system::COMMANDS;
 use crate::error::{Context, HostError};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Where the host's directory isn't shown: it would hide the guest's own files.
-const OWN: &[&str] = &["/", "/etc", "/run", "/var", "/proc", "/sys", "/dev"];
+/// What is the guest's own: a host's directory that contains one of these would hide it.
+const OWN: &[&str] = &["/etc", "/var", "/root", "/tmp", "/run", "/proc", "/sys", "/dev"];
+/// What belongs to the whole machine: no directory in here is shown, for a command could write to it.
+const SYSTEM: &[&str] =
+    &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/boot", "/etc", "/run", "/proc", "/sys", "/dev"];
 
 /// What a shell answers for a command that isn't there.
 const NOT_FOUND: i32 = 127;
@@ -45,7 +49,9 @@ fn enter(guest: &OwnedFd) -> Result<PathBuf, HostError> {
         return Err(HostError::Keeper("only a process with one thread can enter a guest".to_owned()));
     }
     let here = env::current_dir().context("the working directory")?;
-    let tree = (!OWN.iter().any(|own| here == Path::new(own)))
+    let hides = OWN.iter().any(|own| Path::new(own).starts_with(&here));
+    let system = SYSTEM.iter().any(|system| here.starts_with(system));
+    let tree = (!hides && !system)
         .then(|| open_tree(CWD, &here, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC));
     let flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
@@ -57,12 +63,12 @@ fn enter(guest: &OwnedFd) -> Result<PathBuf, HostError> {
     if unsafe { libc::setns(guest.as_raw_fd(), flags) } < 0 {
         return Err(io::Error::last_os_error()).context("entering the guest");
     }
-    // The directory is seen by this command alone. SLAVE: later changes in the guest still show.
+    // The directory is seen by this command alone.
     // SAFETY: the mount namespace is shared with no other thread; no descriptor table is unshared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.context("a mount namespace for the command")?;
-    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-        .context("mounts of the command")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).context("mounts of the command")?;
     let shown = tree.and_then(Result::ok).is_some_and(|tree| show(&tree, &here).is_ok());
+    capabilities::shed()?;
     if shown || fs::metadata(&here).is_ok_and(|meta| meta.is_dir()) {
         return Ok(here);
     }

@@ -43,7 +43,7 @@ pub(super) fn build(spec: &GuestSpec) -> Result<(), HostError> {
     processes()?;
     // Without it, /sys/class/net shows the host's links; some sandboxes forbid the mount.
     let _ = mount("sysfs", "/sys", "sysfs", MountFlags::RDONLY, None::<&CStr>);
-    let _ = fresh("/dev/shm", "tmpfs", c"mode=1777");
+    devices()?;
     files(spec)
 }
 
@@ -106,6 +106,38 @@ fn processes() -> Result<(), HostError> {
         if fs::exists(path).unwrap_or(false) {
             mount_remount(path, flags, "").context(path)?;
         }
+    }
+    Ok(())
+}
+
+/// Only devices that belong to nobody: the host's disks, too, would open to a root of the host's id.
+fn devices() -> Result<(), HostError> {
+    const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "net/tun"];
+    let open = |name: &'static str| {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        rustix::fs::open(format!("/dev/{name}"), flags, Mode::empty()).ok().map(|device| (name, device))
+    };
+    let devices: Vec<_> = DEVICES.into_iter().filter_map(open).collect();
+    fresh("/dev", "tmpfs", c"mode=755")?;
+    for directory in ["/dev/net", "/dev/pts", "/dev/shm"] {
+        fs::create_dir(directory).context(directory)?;
+    }
+    for (name, device) in devices {
+        let path = format!("/dev/{name}");
+        fs::write(&path, "").context(path.clone())?;
+        mount_bind(format!("/proc/self/fd/{}", device.as_raw_fd()), &path).context(path.clone())?;
+    }
+    fresh("/dev/shm", "tmpfs", c"mode=1777")?;
+    // A sandbox may forbid terminals of one's own; only programs that make some miss them.
+    let _ = fresh("/dev/pts", "devpts", c"newinstance,ptmxmode=0666,mode=620");
+    for (target, link) in [
+        ("pts/ptmx", "/dev/ptmx"),
+        ("/proc/self/fd", "/dev/fd"),
+        ("/proc/self/fd/0", "/dev/stdin"),
+        ("/proc/self/fd/1", "/dev/stdout"),
+        ("/proc/self/fd/2", "/dev/stderr"),
+    ] {
+        std::os::unix::fs::symlink(target, link).context(link)?;
     }
     Ok(())
 }

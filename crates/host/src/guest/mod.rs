@@ -1,5 +1,6 @@
 //! Guests: instances as namespaces.
 
+mod capabilities;
 pub mod exec;
 mod file_system;
 pub(crate) mod init;

@@ -36,7 +36,11 @@ impl Keeper {
         bind(&listener, &SocketAddrUnix::new(path).context(what())?).context(what())?;
         listen(&listener, 64).context(what())?;
         command.stdin(Stdio::from(listener)).spawn().context("starting the keeper")?;
-        Self::connect(path)
+        // Its copy of the listening socket goes with it, so that a keeper that doesn't come up is noticed.
+        drop(command);
+        let keeper = Self::connect(path)?;
+        keeper.ask(&Request::Hello)?;
+        Ok(keeper)
     }
 
     /// Connects to the keeper that listens at `path`.

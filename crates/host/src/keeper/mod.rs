@@ -59,7 +59,11 @@ pub fn run_keeper(listener: OwnedFd) -> Result<(), HostError> {
             return Ok(());
         }
         if ready[0] {
-            clients.push(accept_with(&listener, SocketFlags::CLOEXEC).context("accept")?);
+            match accept_with(&listener, SocketFlags::CLOEXEC) {
+                Ok(client) => clients.push(client),
+                // Too many descriptors, or a client that has gone: the guests go on.
+                Err(error) => tracing::warn!(%error, "accept"),
+            }
         }
     }
 }
@@ -68,6 +72,7 @@ pub fn run_keeper(listener: OwnedFd) -> Result<(), HostError> {
 fn serve(client: &OwnedFd, guests: &mut BTreeMap<String, Guest>, shutdown: &mut bool) -> bool {
     let Ok(Some((request, _))) = receive::<Request>(client.as_fd()) else { return false };
     let (reply, descriptors) = match request {
+        Request::Hello => (Reply::Done, Vec::new()),
         Request::Shutdown => {
             *shutdown = true;
             guests.values_mut().for_each(end);
@@ -107,9 +112,12 @@ fn create(guests: &mut BTreeMap<String, Guest>, spec: GuestSpec) -> Result<Vec<O
 
 fn enter(guests: &mut BTreeMap<String, Guest>, name: &str) -> Result<OwnedFd, HostError> {
     let guest = find(guests, name)?;
-    let init = match guest.init.take().filter(lives) {
-        Some(init) => init,
-        None => {
+    let init = match guest.init.take() {
+        Some(init) if lives(&init) => init,
+        dead => {
+            if let Some(dead) = dead {
+                let _ = waitid(WaitId::PidFd(dead.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+            }
             guest.network.enter()?;
             init::start(&guest.spec)?
         }
@@ -119,11 +127,14 @@ fn enter(guests: &mut BTreeMap<String, Guest>, name: &str) -> Result<OwnedFd, Ho
     copy
 }
 
-/// Kills all processes of a guest, and waits for the last: when PID 1 can be reaped, the others are gone.
+/// Kills all processes of a guest, and waits for the last: when PID 1 can be reaped, the others are gone. A command
+/// whose `minivpc exec` is stopped can't be reaped; nobody waits for long for that.
 fn end(guest: &mut Guest) {
+    const PATIENCE: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 2, tv_nsec: 0 };
     let Some(init) = guest.init.take() else { return };
     let _ = pidfd_send_signal(&init, Signal::KILL);
-    while matches!(waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED), Err(rustix::io::Errno::INTR)) {}
+    let _ = poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&PATIENCE));
+    let _ = waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
 }
 
 /// A pidfd becomes readable when its process ends.

@@ -20,6 +20,8 @@ const MOST_DESCRIPTORS: usize = 16;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
+    /// Is somebody there?
+    Hello,
     /// Answered with the descriptors of its TAPs, one per interface.
     CreateGuest(GuestSpec),
     /// Answered with a pidfd of the guest's PID 1.

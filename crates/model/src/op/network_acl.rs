@@ -6,6 +6,9 @@ use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::*;
 use crate::world::World;
 
+/// Entries per direction, of which the `*` rule is one.
+const ENTRIES_PER_DIRECTION: usize = 20 - 1;
+
 impl World {
     pub(super) fn create_network_acl(
         &mut self,
@@ -42,6 +45,10 @@ impl World {
         if entries.contains_key(&rule_number) {
             let message = format!("The network acl entry identified by {rule_number} already exists.");
             return Err(Refusal::new(ErrorCode::NetworkAclEntryAlreadyExists, "RuleNumber", message));
+        }
+        if entries.len() >= ENTRIES_PER_DIRECTION {
+            let message = format!("The maximum number of network acl entries has been reached for {network_acl}.");
+            return Err(Refusal::new(ErrorCode::NetworkAclEntryLimitExceeded, "RuleNumber", message));
         }
         entries.insert(rule_number, entry);
         Ok(())

@@ -10,6 +10,9 @@ use crate::world::World;
 /// no route may lead into the link-local service range.
 const LINK_LOCAL_SERVICES: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(169, 254, 168, 0), 22);
 
+/// Routes per table, the local one among them.
+const ROUTES_PER_TABLE: usize = 500;
+
 impl World {
     pub(super) fn create_route_table(
         &mut self,
@@ -54,7 +57,15 @@ impl World {
         if table.routes.iter().any(|route| route.destination == destination) {
             return refuse(ErrorCode::RouteAlreadyExists, format!("The route identified by {v4} already exists."));
         }
+        if table.routes.len() >= ROUTES_PER_TABLE {
+            let message = format!("The maximum number of routes has been reached for the route table {route_table}.");
+            return refuse(ErrorCode::RouteLimitExceeded, message);
+        }
         self.check_target(vpc.id, target)?;
+        if target == RouteTarget::Local && !vpc.cidr.contains(&v4) {
+            let message = format!("{v4}: a local route leads inside the VPC, {}", vpc.cidr);
+            return refuse(ErrorCode::InvalidParameterValue, message);
+        }
         if vpc.cidr.contains(&v4) {
             self.check_more_specific(vpc.id, v4, target)?;
         }

@@ -16,6 +16,13 @@ fn allowed_size(cidr: Ipv4Net) -> bool {
     (16..=28).contains(&cidr.prefix_len()) && cidr.addr() == cidr.network()
 }
 
+/// Guests' host names are made of it.
+fn is_region(name: &str) -> bool {
+    let parts = || name.split('-');
+    let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    name.len() <= 32 && parts().count() >= 3 && parts().all(word)
+}
+
 impl World {
     pub(super) fn create_vpc(&mut self, request: CreateVpc) -> Result<(), Refusal> {
         let CreateVpc { id, cidr, region, main_route_table, default_network_acl, default_security_group, tags, origin } =
@@ -29,6 +36,10 @@ impl World {
                 "The CIDR '{cidr}' is invalid: a VPC's block is /16 to /28, and its address the first of the block."
             );
             return Err(Refusal::new(ErrorCode::InvalidVpcRange, "CidrBlock", message));
+        }
+        if !is_region(&region) {
+            let message = format!("'{region}' isn't the name of a region, as ap-northeast-1");
+            return Err(Refusal::new(ErrorCode::InvalidParameterValue, "Region", message));
         }
         let internet_gateway = None;
         self.vpcs.insert(

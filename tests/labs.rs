@@ -1,0 +1,9 @@
+//! Labs as their users have them: the built binary, real namespaces, real tools.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "scenarios/inside_one_vpc.rs"]
+mod inside_one_vpc;
+mod lab;
+#[path = "articles/nat_gateway_east_west.rs"]
+mod nat_gateway_east_west;
