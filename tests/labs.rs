@@ -5,5 +5,7 @@
 #[path = "scenarios/inside_one_vpc.rs"]
 mod inside_one_vpc;
 mod lab;
+#[path = "scenarios/life.rs"]
+mod life;
 #[path = "articles/nat_gateway_east_west.rs"]
 mod nat_gateway_east_west;

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-const MINIVPC: &str = env!("CARGO_BIN_EXE_minivpc");
+pub const MINIVPC: &str = env!("CARGO_BIN_EXE_minivpc");
 /// Long enough for any machine; nothing waits so long unless it waits in vain.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -68,9 +68,16 @@ impl Lab {
         Self { name, file, directory }
     }
 
-    /// Runs `minivpc` with these arguments, the lab not named.
+    /// `minivpc` with these arguments, the lab not named.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(MINIVPC);
+        command.args(arguments).current_dir(self.directory.path());
+        command
+    }
+
+    /// Runs it.
     pub fn minivpc(&self, arguments: &[&str]) -> Output {
-        Command::new(MINIVPC).args(arguments).current_dir(self.directory.path()).output().unwrap()
+        self.command(arguments).output().unwrap()
     }
 
     /// Asks about the lab; what is printed.
