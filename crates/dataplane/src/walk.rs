@@ -16,8 +16,10 @@ use crate::state::{Change, ConnectionKey, NatKey, Txn, View};
 pub enum At {
     /// Left the guest.
     Sent { eni: u16 },
-    /// Passed the source check; to be sent to this MAC address.
+    /// Passed the source check.
     SentRules { eni: u16 },
+    /// Passed the sender's groups; goes to the router or to a neighbour.
+    Forward { eni: u16 },
     /// At the router of a subnet.
     Router { subnet: u16 },
     /// Routed; leaves the subnet for `to`.
@@ -28,6 +30,10 @@ pub enum At {
     Arrived { eni: u16 },
     /// Passed the destination check.
     ArrivedRules { eni: u16 },
+    /// Passed the receiver's groups.
+    Deliver { eni: u16 },
+    /// At a NAT gateway.
+    Nat { nat: u16 },
     /// At an internet gateway.
     InternetGateway { igw: u16 },
 }
@@ -131,11 +137,14 @@ impl<'a, R: Recorder> Walk<'a, R> {
             let next = match at {
                 At::Sent { eni } => eni::source_check(self, eni),
                 At::SentRules { eni } => security_group::check(self, eni, Direction::Egress),
+                At::Forward { eni } => eni::forward(self, eni),
                 At::Router { subnet } => router::route(self, subnet),
                 At::Leave { subnet, to } => network_acl::leave(self, subnet, to),
                 At::Enter { eni } => network_acl::enter(self, eni),
                 At::Arrived { eni } => eni::arrive(self, eni),
                 At::ArrivedRules { eni } => security_group::check(self, eni, Direction::Ingress),
+                At::Deliver { eni } => eni::deliver(self, eni),
+                At::Nat { nat } => nat_gateway::translate(self, nat),
                 At::InternetGateway { igw } => internet_gateway::forward(self, igw),
             };
             match next {
@@ -148,11 +157,6 @@ impl<'a, R: Recorder> Walk<'a, R> {
             self.txn.clear();
         }
         verdict
-    }
-
-    /// An interface that isn't a guest's.
-    pub fn nat(&mut self, nat: u16) -> Next {
-        nat_gateway::translate(self, nat)
     }
 
     pub fn step(&mut self, step: Step, before: &Headers) {

@@ -141,10 +141,11 @@ fn edit_echo(frame: &mut [u8], l4: usize, before: u16, after: u16) {
     Delta::default().word(before, after).correct(frame, l4 + 2);
 }
 
-/// NAT-14: the quoted packet is translated too, and the ICMP checksum, which covers it, summed anew.
+/// NAT-14: the quoted packet is translated too, and the ICMP checksum, which covers it, corrected by what changed.
 fn edit_quote(packet: &Parsed, frame: &mut [u8], before: &Flow, after: &Flow) {
     let ip = packet.l4 + ICMP_HEADER;
     let l4 = ip + packet.quoted_header;
+    let was = checksum::fold(checksum::add(0, &frame[ip..]));
     let addresses = edit_ip(frame, ip, before, after);
     let delta = addresses.word(before.src_port, after.src_port).word(before.dst_port, after.dst_port);
     let checksum = match before.protocol {
@@ -168,8 +169,12 @@ fn edit_quote(packet: &Parsed, frame: &mut [u8], before: &Flow, after: &Flow) {
         && !(before.protocol == 17 && frame[at..at + 2] == [0, 0])
     {
         delta.correct(frame, at);
+        // RFC 768.
+        if before.protocol == 17 && frame[at..at + 2] == [0, 0] {
+            frame[at..at + 2].fill(0xff);
+        }
     }
-    frame[packet.l4 + 2..packet.l4 + 4].fill(0);
-    let sum = !checksum::fold(checksum::add(0, &frame[packet.l4..]));
-    frame[packet.l4 + 2..packet.l4 + 4].copy_from_slice(&sum.to_be_bytes());
+    // Of the message, so that one that came damaged stays damaged.
+    let now = checksum::fold(checksum::add(0, &frame[packet.l4 + ICMP_HEADER..]));
+    Delta::default().word(was, now).correct(frame, packet.l4 + 2);
 }

@@ -167,7 +167,9 @@ fn ipv4(vnet: &VnetHeader, frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<P
             IpNumber::UDP => {
                 let udp = UdpHeaderSlice::from_slice(payload).map_err(|_| Malformed::L4Header)?;
                 let whole = vnet.segmentation == Segmentation::None && fragment.is_none();
-                if whole && !(8..=payload.len()).contains(&usize::from(udp.length())) {
+                // RFC 768 allows for bytes behind the datagram; who leaves its sum to the link can't mean those.
+                let shortest = if vnet.needs_csum { payload.len() } else { 8 };
+                if whole && !(shortest..=payload.len()).contains(&usize::from(udp.length())) {
                     return Err(Malformed::L4Header);
                 }
                 (flow.src_port, flow.dst_port) = (udp.source_port(), udp.destination_port());

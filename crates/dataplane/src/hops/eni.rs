@@ -73,7 +73,7 @@ pub fn forward<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
 pub fn arrive<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     let eni = walk.snapshot.eni(index);
     if let EniKind::Nat(nat) = eni.kind {
-        return walk.nat(nat);
+        return Next::Go(At::Nat { nat });
     }
     let check = match (walk.packet.flow.dst == eni.ip, eni.source_dest_check) {
         (true, _) => Check::Own,

@@ -3,12 +3,12 @@
 use minivpc_model::{Peer, PortRange, Traffic};
 use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
 
-use super::{covers, eni};
+use super::covers;
 use crate::drop::DropReason;
 use crate::explain::{Mismatch, Miss, Recorder, Ruling, Step};
 use crate::snapshot::{Direction, Eni, SecurityGroupRule, Snapshot};
 use crate::state::{Change, ConnectionKey, Phase, Sight};
-use crate::walk::{Next, Verdict, Walk};
+use crate::walk::{At, Next, Verdict, Walk};
 
 pub fn check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16, direction: Direction) -> Next {
     let snapshot = walk.snapshot;
@@ -37,8 +37,8 @@ pub fn check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16, direction: Directi
     };
     match (tracked, direction) {
         (Err(reason), _) => Next::End(Verdict::Drop(reason)),
-        (Ok(()), Direction::Egress) => eni::forward(walk, index),
-        (Ok(()), Direction::Ingress) => eni::deliver(walk, index),
+        (Ok(()), Direction::Egress) => Next::Go(At::Forward { eni: index }),
+        (Ok(()), Direction::Ingress) => Next::Go(At::Deliver { eni: index }),
     }
 }
 
