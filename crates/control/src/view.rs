@@ -302,7 +302,7 @@ pub struct JourneyView {
 /// One hop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepView {
-    /// `eni`, `sg`, `rtb`, `acl`, `nat`, `igw`.
+    /// `eni`, `sg`, `rtr`, `rtb`, `acl`, `nat`, `igw`.
     pub hop: String,
     /// The component's name.
     pub name: String,
@@ -402,6 +402,7 @@ impl Views<'_> {
                 };
                 groups.iter().flat_map(group).collect()
             }
+            Component::Subnet(id) => named("subnet", id.to_string(), world.subnet(id).ok().map(|subnet| &subnet.tags)),
             Component::RouteTable(id) => {
                 named("route-table", id.to_string(), world.route_table(id).ok().map(|table| &table.tags))
             }

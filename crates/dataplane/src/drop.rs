@@ -31,6 +31,8 @@ pub enum DropReason {
     ArpAnnouncement,
     /// A local route to an address that nobody has.
     NoSuchAddress,
+    ///
+    RouterAddress,
     /// NAT-21.
     NatNoSession,
     /// NAT-8.
@@ -75,6 +77,7 @@ impl DropReason {
             Self::ArpUnanswered => "MINIVPC_ARP_UNANSWERED",
             Self::ArpAnnouncement => "MINIVPC_ARP_ANNOUNCEMENT",
             Self::NoSuchAddress => "NO_POSSIBLE_DESTINATION",
+            Self::RouterAddress => "MINIVPC_ROUTER_ADDRESS",
             Self::NatNoSession => "MINIVPC_NAT_NO_SESSION",
             Self::NatProtocol => "PROTOCOL_RESTRICTION",
             Self::NatFragment => "MINIVPC_NAT_FRAGMENT",
@@ -110,6 +113,7 @@ impl DropReason {
             Self::ArpUnanswered => "ARP asked for an address of the subnet that nobody has",
             Self::ArpAnnouncement => "ARP announcements change nothing in a VPC",
             Self::NoSuchAddress => "nobody in the VPC has this address",
+            Self::RouterAddress => "a subnet's router answers echo requests of its own subnet, and nothing else",
             Self::NatNoSession => "the NAT gateway has no session for it: it answers nothing and admits only replies",
             Self::NatProtocol => "a NAT gateway translates TCP, UDP and ICMP only",
             Self::NatFragment => "a NAT gateway carries no fragments but those of UDP",

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use minivpc_model::{
-    InternetGatewayId, NatGatewayId, NetworkAclId, NetworkInterfaceId, Origin, RouteTableId, RuleAction,
+    InternetGatewayId, NatGatewayId, NetworkAclId, NetworkInterfaceId, Origin, RouteTableId, RuleAction, SubnetId,
 };
 use minivpc_packet::{Flow, Headers, Kind};
 
@@ -35,6 +35,13 @@ pub enum Step {
         table: u16,
         /// Index of the route in the table.
         route: Option<u16>,
+    },
+    /// The router itself was spoken to.
+    Router {
+        /// Its subnet.
+        subnet: u16,
+        /// Whether it answers.
+        answers: bool,
     },
     /// A network ACL.
     NetworkAcl {
@@ -245,6 +252,8 @@ impl Recorder for Full {
 #[allow(missing_docs)] // The ids say it.
 pub enum Component {
     NetworkInterface(NetworkInterfaceId),
+    /// A subnet, for its router.
+    Subnet(SubnetId),
     /// All security groups of this interface.
     SecurityGroups(NetworkInterfaceId),
     RouteTable(RouteTableId),
@@ -256,7 +265,7 @@ pub enum Component {
 /// A step in words, in columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// `eni`, `sg`, `rtb`, `acl`, `nat`, `igw`.
+    /// `eni`, `sg`, `rtr`, `rtb`, `acl`, `nat`, `igw`.
     pub hop: &'static str,
     /// The component's name.
     pub name: String,
@@ -283,6 +292,7 @@ impl Step {
                 Component::NetworkInterface(snapshot.eni(eni).id)
             }
             Self::SecurityGroup { eni, .. } => Component::SecurityGroups(snapshot.eni(eni).id),
+            Self::Router { subnet, .. } => Component::Subnet(snapshot.subnet(subnet).id),
             Self::Route { table, .. } => Component::RouteTable(snapshot.route_table(table).id),
             Self::NetworkAcl { subnet, .. } => Component::NetworkAcl(snapshot.acl(snapshot.subnet(subnet).acl).id),
             Self::Nat { nat, .. } => Component::NatGateway(snapshot.nat(nat).id),
@@ -332,6 +342,12 @@ impl Step {
                 check_line(snapshot, eni, "destination check", check, seen.map(|seen| seen.before.flow.dst))
             }
             Self::SecurityGroup { eni, direction, ruling } => security_group(snapshot, eni, direction, ruling, seen),
+            Self::Router { subnet, answers } => {
+                let subnet = snapshot.subnet(subnet);
+                let decision = if answers { "answer" } else { "drop" };
+                let subject = format!("router {}", subnet.router);
+                line("rtr", &subnet.name, subnet.id, subject, decision.to_owned(), String::new(), None)
+            }
             Self::Route { table, route } => route_line(snapshot, table, route, seen),
             Self::NetworkAcl { subnet, direction, entry } => network_acl(snapshot, subnet, direction, entry),
             Self::Nat { nat, act } => nat_line(snapshot, nat, act, seen),

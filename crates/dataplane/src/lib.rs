@@ -165,8 +165,8 @@ impl Engine {
                     Some(mtu) => fragments(packet, frame, mtu, |frame| emit(eni, &VnetHeader::PLAIN, frame)),
                 }
             }
-            Verdict::Answer { answer, subnet } => {
-                self.answer(snapshot, now, port, (packet, vnet, frame), &after, (answer, subnet), emit);
+            Verdict::Answer { answer, from } => {
+                self.answer(snapshot, now, port, (packet, vnet, frame), &after, (answer, from), emit);
             }
             Verdict::Drop(reason) => {
                 let last = steps.0.last().map(|step| step.component(snapshot));
@@ -221,7 +221,7 @@ impl Engine {
         }
     }
 
-    /// What the network says to a sender walks from its own subnet on, as any packet does.
+    /// What the network says to a sender walks from where it is said on, as any packet does.
     #[allow(clippy::too_many_arguments)] // As `forward`.
     fn answer(
         &self,
@@ -230,7 +230,7 @@ impl Engine {
         port: u16,
         (packet, vnet, frame): (&Parsed, &mut VnetHeader, &mut [u8]),
         arrived: &Headers,
-        (answer, subnet): (Answer, u16),
+        (answer, from): (Answer, At),
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) {
         // A quote shows the packet as it came to whom quotes it.
@@ -242,11 +242,12 @@ impl Engine {
                 reply::fragmentation_needed(&packet, frame, from, NETWORK_TTL, mtu)
             }
             Answer::Reset => reply::reset(&packet, frame, NETWORK_TTL),
+            Answer::Echo => reply::echo(&packet, frame, NETWORK_TTL),
             Answer::TimeExceeded { .. } | Answer::FragmentationNeeded { .. } => return,
         };
         let mut plain = VnetHeader::PLAIN;
         if let Ok(Frame::Ipv4(parsed)) = parse(&plain, &reply) {
-            self.forward(snapshot, now, At::Router { subnet }, port, &parsed, &mut plain, &mut reply, emit);
+            self.forward(snapshot, now, from, port, &parsed, &mut plain, &mut reply, emit);
         }
     }
 }

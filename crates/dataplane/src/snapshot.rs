@@ -283,6 +283,12 @@ impl Snapshot {
         self.owners.get(&(vpc, address)).copied()
     }
 
+    /// Is it the address of a subnet's router?
+    #[must_use]
+    pub fn is_router(&self, vpc: u16, address: IpAddr) -> bool {
+        self.subnets.iter().any(|subnet| subnet.vpc == vpc && address == IpAddr::V4(subnet.router))
+    }
+
     /// The interface with this MAC address in the subnet.
     #[must_use]
     pub fn neighbour(&self, subnet: u16, mac: Mac) -> Option<u16> {

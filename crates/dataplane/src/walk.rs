@@ -18,6 +18,8 @@ pub enum At {
     Sent { eni: u16 },
     /// Passed the source check.
     SentRules { eni: u16 },
+    /// Sent to the router's own address.
+    RouterItself { sender: u16 },
     /// Passed the sender's groups; goes to the router or to a neighbour.
     Forward { eni: u16 },
     /// At the router of a subnet.
@@ -76,8 +78,8 @@ pub enum Verdict {
     Answer {
         /// What is said.
         answer: Answer,
-        /// The subnet that the answer starts in.
-        subnet: u16,
+        /// Where the answer starts.
+        from: At,
     },
     /// Dropped by the hop of the last step.
     Drop(DropReason),
@@ -100,6 +102,8 @@ pub enum Answer {
     },
     /// There is no such TCP connection.
     Reset,
+    /// To an echo request.
+    Echo,
 }
 
 /// What a walk read and wants.
@@ -137,6 +141,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
             let next = match at {
                 At::Sent { eni } => eni::source_check(self, eni),
                 At::SentRules { eni } => security_group::check(self, eni, Direction::Egress),
+                At::RouterItself { sender } => router::itself(self, sender),
                 At::Forward { eni } => eni::forward(self, eni),
                 At::Router { subnet } => router::route(self, subnet),
                 At::Leave { subnet, to } => network_acl::leave(self, subnet, to),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use etherparse::{ArpEthIpv4Packet, ArpOperation, ArpPacket, Icmpv4Type, IpNumber, Ipv4Header, PacketBuilder, icmpv4};
 
 use crate::flow::{Kind, Mac, tcp_flags};
-use crate::parse::{Arp, ETHERNET, Parsed};
+use crate::parse::{Arp, ETHERNET, ICMP_HEADER, Parsed};
 
 /// Answers an ARP request: `target` is at `mac`.
 #[must_use]
@@ -22,6 +22,23 @@ pub fn arp(request: &Arp, mac: Mac) -> Vec<u8> {
     // Writing to memory can't fail.
     let _ = builder.write(&mut frame);
     frame
+}
+
+/// Answers an echo request, as if its destination had (RFC 792, type 0). MAC addresses are left zero.
+#[must_use]
+pub fn echo(packet: &Parsed, frame: &[u8], ttl: u8) -> Vec<u8> {
+    let flow = packet.headers.flow;
+    let (IpAddr::V4(src), IpAddr::V4(dst), Kind::EchoRequest) = (flow.dst, flow.src, packet.headers.kind) else {
+        return Vec::new();
+    };
+    let icmp = &frame[packet.l4..packet.end];
+    let sequence = u16::from_be_bytes([icmp[6], icmp[7]]);
+    let builder = PacketBuilder::ethernet2([0; 6], [0; 6]).ipv4(src.octets(), dst.octets(), ttl);
+    let builder = builder.icmpv4_echo_reply(flow.src_port, sequence);
+    let mut answer = Vec::with_capacity(builder.size(icmp.len() - ICMP_HEADER));
+    // Writing to memory can't fail.
+    let _ = builder.write(&mut answer, &icmp[ICMP_HEADER..]);
+    answer
 }
 
 /// At most so much of a packet is quoted that the answer stays within 576 bytes (RFC 1812 §4.3.2.3).

@@ -32,6 +32,10 @@ pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     if let Some(reason) = reason {
         return Next::End(Verdict::Drop(reason));
     }
+    let subnet = walk.snapshot.subnet(eni.subnet);
+    if walk.packet.flow.dst == IpAddr::V4(subnet.router) && walk.packet.dst_mac == subnet.router_mac.0 {
+        return Next::Go(At::RouterItself { sender: index });
+    }
     match pin_fragment(walk, index) {
         Err(reason) => Next::End(Verdict::Drop(reason)),
         Ok(()) => Next::Go(At::SentRules { eni: index }),

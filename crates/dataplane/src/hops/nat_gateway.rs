@@ -25,7 +25,7 @@ const MSS: u16 = MTU - 40;
 #[allow(clippy::large_enum_variant)] // It lives on the stack between two functions.
 enum Act {
     Translate(NatAct, Headers, Option<Change>),
-    Answer(Answer),
+    Answer(NatAct, Answer),
     Drop(DropReason),
 }
 
@@ -47,21 +47,12 @@ pub fn translate<R: Recorder>(walk: &mut Walk<'_, R>, nat: u16) -> Next {
     match act {
         Act::Drop(reason) => end(walk, NatAct::Dropped, Verdict::Drop(reason)),
         // RFC 1122 §3.2.2: no ICMP error about an ICMP error, or about a later fragment.
-        Act::Answer(answer) if matches!(before.kind, Kind::IcmpError { .. }) || !before.has_l4() => {
-            let reason = match answer {
-                Answer::FragmentationNeeded { .. } => DropReason::TooLarge,
-                Answer::TimeExceeded { .. } | Answer::Reset => DropReason::TtlExpired,
-            };
+        Act::Answer(act, _) if matches!(before.kind, Kind::IcmpError { .. }) || !before.has_l4() => {
+            let too_large = act == NatAct::FragmentationNeeded;
+            let reason = if too_large { DropReason::TooLarge } else { DropReason::TtlExpired };
             end(walk, NatAct::Dropped, Verdict::Drop(reason))
         }
-        Act::Answer(answer) => {
-            let act = match answer {
-                Answer::TimeExceeded { .. } => NatAct::TimeExceeded,
-                Answer::FragmentationNeeded { .. } => NatAct::FragmentationNeeded,
-                Answer::Reset => NatAct::Reset,
-            };
-            end(walk, act, Verdict::Answer { answer, subnet: eni.subnet })
-        }
+        Act::Answer(act, answer) => end(walk, act, Verdict::Answer { answer, from: At::Router { subnet: eni.subnet } }),
         Act::Translate(act, after, change) => {
             let mss_limit = matches!(before.kind, Kind::Tcp(_)).then_some(MSS);
             walk.packet = Headers { ttl: before.ttl - 1, mss_limit, ..after };
@@ -81,14 +72,17 @@ pub fn translate<R: Recorder>(walk: &mut Walk<'_, R>, nat: u16) -> Next {
 fn check(packet: &Headers, own: IpAddr) -> Option<Act> {
     let udp = packet.flow.protocol == 17;
     if packet.ttl <= 1 {
-        return Some(Act::Answer(Answer::TimeExceeded { from: own }));
+        return Some(Act::Answer(NatAct::TimeExceeded, Answer::TimeExceeded { from: own }));
     }
     // NAT-16: of fragments only those of UDP are carried.
     if packet.fragment.is_some() && !udp {
         return Some(Act::Drop(DropReason::NatFragment));
     }
     match (packet.size > MTU, packet.dont_fragment) {
-        (true, true) => Some(Act::Answer(Answer::FragmentationNeeded { from: own, mtu: MTU })),
+        (true, true) => {
+            let answer = Answer::FragmentationNeeded { from: own, mtu: MTU };
+            Some(Act::Answer(NatAct::FragmentationNeeded, answer))
+        }
         (true, false) if !udp => Some(Act::Drop(DropReason::NatFragment)),
         _ => None,
     }
@@ -125,7 +119,7 @@ fn outward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
     let (port, change) = match walk.view.session(&key) {
         Some(port) => (port, Change::SeeSession(key, Sight::of(packet, walk.now, true))),
         // NAT-18: whatever the session was, it is over. An answer to a SYN has never had one.
-        None if !opens && ends_with_reset(packet.kind) => return Act::Answer(Answer::Reset),
+        None if !opens && ends_with_reset(packet.kind) => return Act::Answer(NatAct::Reset, Answer::Reset),
         None if !opens => return Act::Drop(DropReason::NatNoSession),
         None => match free_port(walk, &key) {
             Some(port) => (port, Change::OpenSession(key, port)),

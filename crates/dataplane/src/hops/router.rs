@@ -2,14 +2,28 @@
 
 use std::net::IpAddr;
 
+use minivpc_packet::Kind;
+
 use crate::drop::DropReason;
 use crate::explain::{Recorder, Step};
 use crate::snapshot::{EniKind, Target};
-use crate::walk::{At, Next, To, Verdict, Walk};
+use crate::walk::{Answer, At, Next, To, Verdict, Walk};
 
 /// 169.254.168.0/22.
 fn is_link_local_service(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(v4) if v4.octets()[..2] == [169, 254] && v4.octets()[2] & 0xfc == 168)
+}
+
+/// R-15, SG-25: the router answers an echo request of its own subnet, whatever groups and lists say, and nothing else.
+pub fn itself<R: Recorder>(walk: &mut Walk<'_, R>, sender: u16) -> Next {
+    let subnet = walk.snapshot.eni(sender).subnet;
+    let answers = walk.packet.kind == Kind::EchoRequest && walk.packet.fragment.is_none();
+    walk.pass(Step::Router { subnet, answers });
+    Next::End(if answers {
+        Verdict::Answer { answer: Answer::Echo, from: At::Deliver { eni: sender } }
+    } else {
+        Verdict::Drop(DropReason::RouterAddress)
+    })
 }
 
 pub fn route<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
@@ -27,6 +41,9 @@ pub fn route<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
         }
         Target::Local => match walk.snapshot.owner(subnet.vpc, destination) {
             Some(eni) => eni,
+            None if walk.snapshot.is_router(subnet.vpc, destination) => {
+                return Next::End(Verdict::Drop(DropReason::RouterAddress));
+            }
             None => return Next::End(Verdict::Drop(DropReason::NoSuchAddress)),
         },
         Target::Eni(eni) => eni,

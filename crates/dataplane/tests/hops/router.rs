@@ -4,7 +4,7 @@ use minivpc_dataplane::{DropReason, Kind};
 use minivpc_model::{Peer, RouteTarget, Traffic};
 use minivpc_testkit::{Builder, Packet, Sim, article};
 
-use crate::{DESTINATION, answers, assert_drops, ping};
+use crate::{DESTINATION, answers, assert_drops, ping, udp};
 
 fn all() -> [(Traffic, Peer); 1] {
     [(Traffic::All, Peer::Cidr("0.0.0.0/0".parse().unwrap()))]
@@ -23,6 +23,25 @@ fn r_16_a_local_route_joins_the_subnets_and_takes_no_ttl() {
     sim.send("a", &ping(Ipv4Addr::new(10, 0, 1, 4), 7).ttl(1));
     assert_eq!(sim.received("b")[0].headers.ttl, 1, "SEED-1: the router is no hop");
     assert_eq!(sim.received("a")[0].headers.ttl, 255);
+}
+
+#[test]
+fn r_15_a_router_answers_an_echo_request_of_its_own_subnet_and_nothing_else() {
+    // `assumed`: seen once, in 2013. SG-25: groups and lists don't filter it.
+    let mut article = article("10.0.0.0/16");
+    let subnet = article.builder.subnet(article.vpc, "closed", "10.0.3.0/24");
+    article.builder.acl(article.vpc, subnet, &[]);
+    let closed = article.builder.group(article.vpc, "closed", &[]);
+    article.builder.egress(closed, &[]);
+    article.builder.instance(subnet, "closed", "10.0.3.4", &[closed], true);
+    let mut sim = Sim::new(&article.builder.world);
+    let own = Ipv4Addr::new(10, 0, 3, 1);
+    assert!(answers(&mut sim, "closed", own, 7));
+    assert_drops(&sim, &[]);
+    sim.send("closed", &udp(own, 1, 53));
+    sim.send("destination", &ping(own, 7));
+    assert!(sim.received("destination").is_empty());
+    assert_drops(&sim, &[(DropReason::RouterAddress, 2)]);
 }
 
 #[test]
