@@ -10,6 +10,7 @@
 //! - `worlds.rs`: worlds to test in, made by the operations that lab files are made of.
 //! - `frame.rs`: frames to send, and what is seen of those that arrive. Each arriving frame's checksums are verified.
 //! - `host.rs`: a host's answers: echo, closed ports, open ports.
+//! - `oracle.rs`: what AWS does with a packet, straight from the model; `random.rs`: worlds and packets to ask it about.
 //!
 //! For tests only; it may panic.
 
@@ -17,6 +18,8 @@
 
 mod frame;
 mod host;
+pub mod oracle;
+pub mod random;
 mod sim;
 mod worlds;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{ArpEthIpv4Packet, ArpOperation, ArpPacket, PacketBuilder};
 use minivpc_dataplane::state::NatKey;
-use minivpc_dataplane::{DropReason, Engine, EniKind, Journey, Kind, Now, Probe, Snapshot, compile};
+use minivpc_dataplane::{DropReason, Dropped, Engine, EniKind, Journey, Kind, Now, Probe, Snapshot, compile};
 use minivpc_model::World;
 use minivpc_packet::{Mac, VnetHeader};
 
@@ -26,6 +26,7 @@ pub struct Sim {
     hosts: BTreeMap<u16, Host>,
     received: BTreeMap<u16, Vec<Seen>>,
     queue: VecDeque<(u16, VnetHeader, Vec<u8>)>,
+    silent: bool,
 }
 
 impl Sim {
@@ -47,7 +48,7 @@ impl Sim {
         }
         let engine = Engine::new(NatKey(key));
         let now = Now::seconds(1);
-        Self { engine, snapshot, now, hosts, received: BTreeMap::new(), queue: VecDeque::new() }
+        Self { engine, snapshot, now, hosts, received: BTreeMap::new(), queue: VecDeque::new(), silent: false }
     }
 
     /// The world changes; flows live on.
@@ -126,7 +127,8 @@ impl Sim {
             });
             for (to, vnet, frame) in emitted {
                 let Some(seen) = Seen::read(&vnet, &frame) else { continue };
-                let answer = self.hosts.get(&to).and_then(|host| host.answer(&seen));
+                let host = self.hosts.get(&to).filter(|_| !self.silent);
+                let answer = host.and_then(|host| host.answer(&seen));
                 self.queue.extend(answer.map(|frame| (to, VnetHeader::PLAIN, frame)));
                 self.received.entry(to).or_default().push(seen);
             }
@@ -176,6 +178,17 @@ impl Sim {
             *counts.entry(dropped.reason).or_default() += dropped.count;
         }
         counts.into_iter().collect()
+    }
+
+    /// The same with all that is known of them.
+    #[must_use]
+    pub fn drops_in_full(&self) -> Vec<Dropped> {
+        self.engine.drops().list()
+    }
+
+    /// From now on no host answers.
+    pub fn silence(&mut self) {
+        self.silent = true;
     }
 
     /// The journey of a packet that isn't sent, and of the answer to it.

@@ -1,0 +1,212 @@
+//! Random worlds and packets: valid by construction, nasty on purpose, and the same for the same seed.
+
+use std::net::Ipv4Addr;
+
+use ipnet::IpNet;
+use minivpc_model::*;
+
+use crate::oracle::{Datum, NextHop, Tcp, What};
+use crate::worlds::Builder;
+
+/// A small generator with a seed (SplitMix64).
+#[derive(Debug, Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// One of 0 to `count` − 1.
+    pub fn below(&mut self, count: usize) -> usize {
+        (self.number() % count as u64) as usize
+    }
+
+    /// True once in `n` times.
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    /// One of these.
+    pub fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+}
+
+/// Ports that rules and packets have in common, so that they often meet.
+const PORTS: [u16; 5] = [22, 53, 80, 443, 40_000];
+
+/// A world with one or two VPCs, which may have the same addresses.
+pub fn world(random: &mut Random) -> World {
+    let mut b = Builder::default();
+    let vpcs = 1 + usize::from(random.one_in(3));
+    for number in 0..vpcs {
+        let block = if random.one_in(2) { 0 } else { number };
+        vpc(random, &mut b, number, block);
+    }
+    b.world
+}
+
+fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
+    let vpc = b.vpc(&format!("vpc-{number}"), &format!("10.{block}.0.0/16"));
+    let igw = (!random.one_in(4)).then(|| b.internet_gateway(vpc));
+    let mut groups = Vec::new();
+    for n in 0..1 + random.below(3) {
+        let references = groups.clone();
+        let everything = (Traffic::All, Peer::Cidr("0.0.0.0/0".parse().unwrap()));
+        let mut unique = if random.one_in(4) { Vec::new() } else { vec![everything] };
+        for _ in 0..random.below(3) {
+            let rule = (traffic(random), peer(random, block, &references));
+            if !unique.contains(&rule) {
+                unique.push(rule);
+            }
+        }
+        let group = b.group(vpc, &format!("group-{n}"), &unique);
+        if random.one_in(12) {
+            let egress: Vec<_> =
+                (0..random.below(2)).map(|_| (traffic(random), peer(random, block, &references))).collect();
+            b.egress(group, &egress);
+        }
+        groups.push(group);
+    }
+    let mut subnets = Vec::new();
+    for n in 0..2 + random.below(3) {
+        let subnet = b.subnet(vpc, &format!("subnet-{number}-{n}"), &format!("10.{block}.{n}.0/24"));
+        if random.one_in(5) {
+            let mut entries = Vec::new();
+            for egress in [false, true] {
+                for entry in 0..random.below(4) {
+                    let action = if random.one_in(4) { RuleAction::Deny } else { RuleAction::Allow };
+                    // 100 and 101 of one traffic and overlapping blocks contradict each other now and then.
+                    entries.push((egress, 100 + entry as u16, action, traffic(random), block_text(random, block)));
+                }
+                if !random.one_in(4) {
+                    entries.push((egress, 200, RuleAction::Allow, Traffic::All, "0.0.0.0/0".to_owned()));
+                }
+            }
+            let entries: Vec<_> = entries.iter().map(|(e, n, a, t, c)| (*e, *n, *a, *t, c.as_str())).collect();
+            b.acl(vpc, subnet, &entries);
+        }
+        subnets.push(subnet);
+    }
+    let mut targets: Vec<RouteTarget> = igw.map(RouteTarget::InternetGateway).into_iter().collect();
+    let mut gateways = Vec::new();
+    for (n, subnet) in subnets.iter().enumerate() {
+        // One per VPC: behind two in a row nobody outside could tell the first one's port.
+        if gateways.is_empty() && random.one_in(2) {
+            let nat = b.nat_gateway(*subnet, &format!("nat-{number}-{n}"), &format!("10.{block}.{n}.200"));
+            gateways.push(RouteTarget::NatGateway(nat));
+        }
+        for host in 0..1 + random.below(2) {
+            let mut carried = vec![random.of(&groups)];
+            if random.one_in(3) {
+                carried.push(random.of(&groups));
+                carried.dedup();
+            }
+            let check = !random.one_in(4);
+            let name = format!("i-{number}-{n}-{host}");
+            let eni = b.instance(*subnet, &name, &format!("10.{block}.{n}.{}", 10 + host), &carried, check);
+            if !check {
+                targets.push(RouteTarget::NetworkInterface(eni));
+            }
+        }
+    }
+    // Twice, so that they are as usual as on AWS.
+    targets.extend(gateways.iter().chain(&gateways));
+    for subnet in &subnets {
+        if targets.is_empty() || random.one_in(8) {
+            continue;
+        }
+        let table = b.route_table(vpc, *subnet);
+        for _ in 0..1 + random.below(4) {
+            let target = random.of(&targets);
+            // What AWS refuses, as a more specific route to an internet gateway or a second route, is left out.
+            let destination = match random.below(5) {
+                0 => "0.0.0.0/0".to_owned(),
+                1..=3 => format!("10.{block}.{}.0/24", random.below(subnets.len())),
+                _ => random.of(&["192.0.2.0/24", "192.0.0.0/16", "192.0.2.128/25", "10.0.0.0/8"]).to_owned(),
+            };
+            let destination = destination.parse().unwrap();
+            let _ =
+                b.world.apply(Op::CreateRoute { route_table: table, destination, target, origin: Origin::default() });
+        }
+    }
+}
+
+fn traffic(random: &mut Random) -> Traffic {
+    let port = random.of(&PORTS);
+    let ports = match random.below(3) {
+        0 => PortRange::ALL,
+        1 => PortRange { from: port, to: port },
+        _ => PortRange { from: 50, to: 50 + port },
+    };
+    match random.below(6) {
+        0 | 1 => Traffic::All,
+        2 => Traffic::Tcp(ports),
+        3 => Traffic::Udp(ports),
+        4 => Traffic::Icmp { kind: random.of(&[None, Some(8), Some(0), Some(11)]), code: None },
+        _ => Traffic::Protocol(47),
+    }
+}
+
+fn block_text(random: &mut Random, block: usize) -> String {
+    match random.below(4) {
+        0 => "0.0.0.0/0".to_owned(),
+        1 => format!("10.{block}.0.0/16"),
+        2 => format!("10.{block}.{}.0/24", random.below(4)),
+        _ => format!("10.{block}.{}.10/32", random.below(4)),
+    }
+}
+
+fn peer(random: &mut Random, block: usize, groups: &[SecurityGroupId]) -> Peer {
+    if !groups.is_empty() && random.one_in(2) {
+        return Peer::SecurityGroup(random.of(groups));
+    }
+    Peer::Cidr(block_text(random, block).parse::<IpNet>().unwrap())
+}
+
+/// A packet that an instance of the world sends, and its next hop.
+pub fn packet(random: &mut Random, world: &World) -> (NetworkInterfaceId, NextHop, Datum) {
+    let all: Vec<_> = world.network_interfaces().collect();
+    let guests: Vec<_> = all.iter().filter(|eni| matches!(eni.attachment, Attachment::Instance { .. })).collect();
+    let sender = guests[random.below(guests.len())];
+    let vpc_of = |eni: &NetworkInterface| world.subnet(eni.subnet).unwrap().vpc;
+    let near: Vec<_> = all.iter().filter(|eni| vpc_of(eni) == vpc_of(sender)).collect();
+    let other = if random.one_in(10) { all[random.below(all.len())] } else { near[random.below(near.len())] };
+    let dst = match random.below(30) {
+        0 | 4 | 5 => Ipv4Addr::new(192, 0, 2, random.of(&[1, 200])),
+        1 => Ipv4Addr::new(10, 0, 3, 77),
+        2 | 6 => {
+            random.of(&[Ipv4Addr::new(10, 200, 0, 1), Ipv4Addr::new(10, 0, 1, 1), Ipv4Addr::new(169, 254, 169, 254)])
+        }
+        3 => random.of(&[Ipv4Addr::new(224, 0, 0, 5), Ipv4Addr::BROADCAST, Ipv4Addr::new(0, 0, 0, 9)]),
+        _ => other.private_ip,
+    };
+    // Appliances forward what others have sent.
+    let foreign = random.one_in(if sender.source_dest_check { 16 } else { 2 });
+    let src = if foreign { near[random.below(near.len())].private_ip } else { sender.private_ip };
+    let (from, to) = (random.of(&PORTS), random.of(&PORTS));
+    let what = match random.below(10) {
+        0 | 1 => What::Echo(from),
+        2 => What::EchoReply(from),
+        3..=5 => What::Udp(from, to),
+        6 | 7 => What::Tcp(from, to, Tcp::Syn),
+        8 => What::Tcp(from, to, random.of(&[Tcp::Ack, Tcp::SynAck])),
+        _ => What::Other(47),
+    };
+    let ttl = random.of(&[255, 255, 255, 64, 2, 1]);
+    let neighbours: Vec<_> = all.iter().filter(|eni| eni.subnet == sender.subnet && eni.id != sender.id).collect();
+    let next = match neighbours.iter().find(|eni| eni.private_ip == dst) {
+        Some(neighbour) if !random.one_in(3) => NextHop::Neighbour(neighbour.id),
+        _ if !neighbours.is_empty() && random.one_in(12) => {
+            NextHop::Neighbour(neighbours[random.below(neighbours.len())].id)
+        }
+        _ => NextHop::Router,
+    };
+    (sender.id, next, Datum { src, dst, what, ttl })
+}
