@@ -15,7 +15,7 @@ use minivpc_config::Lab;
 use minivpc_dataplane::state::{Connection, ConnectionKey, NatKey};
 use minivpc_dataplane::{Engine, Kind, Now, Probe, compile, tcp_flags};
 use minivpc_host::{GuestSpec, HostError, InterfaceSpec, Keeper, LinkStats, Ports, Worker};
-use minivpc_model::{Attachment, Instance, NetworkInterface, Refusal};
+use minivpc_model::{Attachment, FindError, Instance, NetworkInterface, Refusal};
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -251,7 +251,7 @@ impl Running {
             Question::Trace(packet) => self.trace(&views, &packet).and_then(|trace| json(&trace)),
             Question::Describe { kind, name } => self.describe(kind, &name),
             Question::Guest { instance } => {
-                let id = self.lab.world.find_instance(&instance).map_err(said)?;
+                let id = self.lab.world.find_instance(&instance).map_err(not_found)?;
                 Ok(Value::String(id.to_string()))
             }
         }
@@ -338,7 +338,7 @@ impl Running {
 
     fn trace(&self, views: &Views<'_>, packet: &TracePacket) -> Result<view::Trace, String> {
         let world = &self.lab.world;
-        let instance = |name: &str| world.find_instance(name).map_err(said);
+        let instance = |name: &str| world.find_instance(name).map_err(not_found);
         let primary = |id| {
             let eni = *world.instance(id).ok()?.network_interfaces.first()?;
             views.snapshot.eni_of(eni)
@@ -381,14 +381,28 @@ impl Running {
     fn describe(&self, kind: Described, name: &str) -> Answer {
         let world = &self.lab.world;
         let described = match kind {
-            Described::RouteTable => describe::route_table(world, world.find_route_table(None, name).map_err(said)?),
-            Described::NetworkAcl => describe::network_acl(world, world.find_network_acl(None, name).map_err(said)?),
-            Described::SecurityGroup => {
-                describe::security_group(world, world.find_security_group(None, name).map_err(said)?)
+            Described::RouteTable => {
+                describe::route_table(world, world.find_route_table(None, name).map_err(not_found)?)
             }
-            Described::NatGateway => describe::nat_gateway(world, world.find_nat_gateway(None, name).map_err(said)?),
+            Described::NetworkAcl => {
+                describe::network_acl(world, world.find_network_acl(None, name).map_err(not_found)?)
+            }
+            Described::SecurityGroup => {
+                describe::security_group(world, world.find_security_group(None, name).map_err(not_found)?)
+            }
+            Described::NatGateway => {
+                describe::nat_gateway(world, world.find_nat_gateway(None, name).map_err(not_found)?)
+            }
         };
         described.map_err(said)
+    }
+}
+
+/// A name that names nothing, with what there is.
+fn not_found(error: FindError) -> String {
+    match &error {
+        FindError::None { names, .. } if !names.is_empty() => format!("{error}; these are: {}", names.join(", ")),
+        FindError::None { .. } | FindError::Several { .. } => error.to_string(),
     }
 }
 

@@ -174,6 +174,7 @@ impl Lab {
         let runtime = Path::new(RUNTIME);
         let entries = match fs::read_dir(runtime) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(HostError::NotRoot.into()),
             result => result.map_err(at(runtime))?,
         };
         let mut names: Vec<_> =

@@ -197,7 +197,7 @@ fn the_hosts_files_are_safe(lab: &Lab) {
     let devices = lab.says(&["sh", "-c", "find /dev -type b; ls /dev"]);
     assert_eq!(
         devices.split_whitespace().collect::<Vec<_>>().join(" "),
-        "fd full net null ptmx pts random shm stderr stdin stdout tty urandom zero"
+        "console fd full net null ptmx pts random shm stderr stdin stdout tty urandom zero"
     );
     for (directory, file) in [("/root", "/root/made"), ("/usr", "/usr/made"), ("/tmp", "/tmp/made-in-a-guest")] {
         let _ = lab.command(&["touch", file]).current_dir(directory).status().unwrap();

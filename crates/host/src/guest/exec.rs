@@ -14,7 +14,7 @@ use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_
 use rustix::thread::UnshareFlags;
 
 use super::capabilities;
-use super::file_system::COMMANDS;
+use super::file_system::{COMMANDS, CONSOLE};
 use crate::error::{Context, HostError};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -49,10 +49,13 @@ fn enter(guest: &OwnedFd) -> Result<PathBuf, HostError> {
         return Err(HostError::Keeper("only a process with one thread can enter a guest".to_owned()));
     }
     let here = env::current_dir().context("the working directory")?;
+    // The guest has terminals of its own; the caller's is shown to this command beside them.
+    let terminal = rustix::termios::ttyname(io::stdin(), Vec::new()).ok();
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let terminal = terminal.and_then(|path| open_tree(CWD, path.as_c_str(), clone).ok());
     let hides = OWN.iter().any(|own| Path::new(own).starts_with(&here));
     let system = SYSTEM.iter().any(|system| here.starts_with(system));
-    let tree = (!hides && !system)
-        .then(|| open_tree(CWD, &here, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC));
+    let tree = (!hides && !system).then(|| open_tree(CWD, &here, clone));
     let flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
@@ -67,6 +70,10 @@ fn enter(guest: &OwnedFd) -> Result<PathBuf, HostError> {
     // SAFETY: the mount namespace is shared with no other thread; no descriptor table is unshared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.context("a mount namespace for the command")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).context("mounts of the command")?;
+    if let Some(terminal) = terminal {
+        // Without it, `tty` says that there is none.
+        let _ = show(&terminal, Path::new(CONSOLE));
+    }
     let shown = tree.and_then(Result::ok).is_some_and(|tree| show(&tree, &here).is_ok());
     capabilities::shed()?;
     if shown || fs::metadata(&here).is_ok_and(|meta| meta.is_dir()) {

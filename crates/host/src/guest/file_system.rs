@@ -18,6 +18,9 @@ const PRIVATE: &[&str] = &["/etc", "/var", "/root", "/tmp"];
 /// Where the guest's own commands are; first in PATH.
 pub(crate) const COMMANDS: &str = "/run/minivpc-guest/bin";
 
+/// Where a command sees its caller's terminal.
+pub(crate) const CONSOLE: &str = "/dev/console";
+
 /// A guest is root already, and its commands are often copied from pages that say `sudo`.
 const SUDO: &str = r#"#!/bin/sh
 while [ $# -gt 0 ]; do
@@ -127,6 +130,7 @@ fn devices() -> Result<(), HostError> {
         fs::write(&path, "").context(path.clone())?;
         mount_bind(format!("/proc/self/fd/{}", device.as_raw_fd()), &path).context(path.clone())?;
     }
+    fs::write(CONSOLE, "").context(CONSOLE)?;
     fresh("/dev/shm", "tmpfs", c"mode=1777")?;
     // A sandbox may forbid terminals of one's own; only programs that make some miss them.
     let _ = fresh("/dev/pts", "devpts", c"newinstance,ptmxmode=0666,mode=620");
