@@ -211,6 +211,7 @@ impl<'a> Builder<'a> {
         key: &Spanned<String>,
         table: &file::RouteTable,
     ) -> Result<(), Mistake> {
+        refuse_name(key, "main", "give the table another name and write `main: true` in it")?;
         let id = self.id(table.id.as_ref(), RouteTableId::from_seed, &["rtb", &vpc_name.value, &key.value])?;
         let op = Op::CreateRouteTable { id, vpc, tags: tags(key, &table.tags)?, origin: self.origin(at(key)) };
         self.apply(op, at(key), &[])?;
@@ -227,6 +228,7 @@ impl<'a> Builder<'a> {
         key: &Spanned<String>,
         acl: &file::NetworkAcl,
     ) -> Result<(), Mistake> {
+        refuse_name(key, "default", "give it another name and write `network_acl: NAME` in the subnets")?;
         let id = self.id(acl.id.as_ref(), NetworkAclId::from_seed, &["acl", &vpc_name.value, &key.value])?;
         let op = Op::CreateNetworkAcl { id, vpc, tags: tags(key, &acl.tags)?, origin: self.origin(at(key)) };
         self.apply(op, at(key), &[])?;
@@ -449,6 +451,16 @@ impl<'a> Builder<'a> {
         }
         Ok(())
     }
+}
+
+/// AWS makes a main route table and a default network ACL with each VPC: a second one of that name would serve no
+/// subnet, though it looks as if it did.
+fn refuse_name(key: &Spanned<String>, taken: &str, help: &str) -> Result<(), Mistake> {
+    if key.value == taken {
+        let message = format!("'{taken}' is what AWS has made with the VPC; it can't be written here");
+        return Err(Mistake::new(at(key), message).help(help));
+    }
+    Ok(())
 }
 
 fn found<T, F>(name: &Spanned<T>, found: Result<F, FindError>) -> Result<F, Mistake> {

@@ -296,6 +296,17 @@ fn network_acls_are_read_with_ports_types_and_numbers() {
 }
 
 #[test]
+fn what_aws_makes_with_a_vpc_cannot_be_written_beside_it() {
+    for (key, name, help) in [("route_tables", "main", "main: true"), ("network_acls", "default", "network_acl: NAME")]
+    {
+        let text = format!("lab: x\nvpcs: {{ v: {{ cidr: 10.0.0.0/16, {key}: {{ {name}: {{}} }} }} }}");
+        let mistake = refused(&text);
+        assert_eq!(at_fault(&text, &mistake).0, name, "it would serve no subnet");
+        assert!(mistake.help.unwrap().contains(help));
+    }
+}
+
+#[test]
 fn group_references_resolve_across_the_file() {
     let lab = loaded(
         "lab: x\nvpcs: { v: { cidr: 10.0.0.0/16, security_groups: { db: { ingress: [ { protocol: tcp, ports: 5432, security_group: app } ] }, app: {} } } }",
