@@ -246,22 +246,17 @@ fn curl_iperf3_and_nc_work_and_no_checksum_is_bad() {
     lab.exec("source", &["ping", "-c", "1", "10.0.1.55"]);
     lab.exec("source", &["traceroute", "-q", "1", "10.0.1.55"]);
 
-    let mut refused = 0;
     for mut capture in captures {
         // What traceroute is answered comes last.
         capture.until("an unreachable", |line| line.contains("unreachable"));
         let lines = capture.interrupt();
         assert!(lines.iter().any(|line| line.contains("cksum")));
-        for line in lines.iter().filter(|line| line.contains("incorrect") || line.contains("bad")) {
-            // A super-segment is no packet yet: its checksum is summed when it is cut.
-            let length =
-                line.rsplit("length ").next().and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
-            let length: u32 = length.and_then(|length| length.parse().ok()).unwrap_or_default();
-            assert!(length > 8949, "{line}");
-            refused += 1;
-        }
+        // tcpdump's words for TCP and ICMP, UDP, and IP; 0xbad1 is a checksum as good as any. Nothing here is large
+        // enough for a super-segment, whose checksum is summed only when it is cut.
+        let wrong = ["incorrect", "bad udp cksum", "bad cksum", "wrong icmp cksum"];
+        let bad: Vec<_> = lines.iter().filter(|line| wrong.iter().any(|words| line.contains(words))).collect();
+        assert!(bad.is_empty(), "{bad:#?}");
     }
-    assert_eq!(refused, 0, "nothing here is large enough for a super-segment");
 
     let server = lab.start("destination", &["iperf3", "-s", "-1"]);
     lab.until_listening("destination", 5201);
