@@ -115,3 +115,13 @@ fn a_lab_keeps_nothing_of_its_callers_open() {
         assert_eq!(nulls.count(), 0, "{role}");
     }
 }
+
+#[test]
+fn a_reader_that_has_gone_is_no_crash() {
+    let lab = Lab::write("lab: x\ntransit_gateways: {}\n");
+    for command in [&["validate", "lab.yaml"][..], &["exec", "--lab", "nowhere", "a", "true"]] {
+        let mut child = lab.command(command).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stderr.take());
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{command:?}");
+    }
+}

@@ -10,6 +10,7 @@ mod table;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -25,12 +26,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments.command) {
         Ok(code) => code,
-        Err(Failure::Mistake(report)) => {
-            eprintln!("{report:?}");
-            ExitCode::FAILURE
-        }
-        Err(Failure::Other(error)) => {
-            eprintln!("minivpc: {error}");
+        Err(failure) => {
+            // Not `eprintln!`, which panics when nobody reads any more.
+            let _ = match failure {
+                Failure::Mistake(report) => writeln!(std::io::stderr(), "{report:?}"),
+                Failure::Other(error) => writeln!(std::io::stderr(), "minivpc: {error}"),
+            };
             ExitCode::FAILURE
         }
     }
@@ -119,7 +120,6 @@ fn show(json: bool, value: &Value, text: impl FnOnce() -> String) -> Result<(), 
 
 /// Prints; a reader that has gone (`| head`) is no failure.
 fn say(text: &str) -> Result<(), Failure> {
-    use std::io::Write as _;
     match writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n')) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),

@@ -476,7 +476,9 @@ impl Views<'_> {
                 sessions: eni.map_or(0, |eni| sessions(eni.serial).count()),
                 metrics: eni.map_or_else(NatGatewayMetrics::default, |eni| {
                     // NAT-35: only TCP counts as a connection.
-                    let active = sessions(eni.serial).filter(|(_, session)| session.established).count();
+                    let active = sessions(eni.serial)
+                        .filter(|(_, session)| session.established && !session.is_finished())
+                        .count();
                     NatGatewayMetrics::new(&state.metrics(eni.serial), active as u64)
                 }),
             }

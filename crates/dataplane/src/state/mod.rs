@@ -22,6 +22,7 @@ use minivpc_packet::Headers;
 pub use connection::{Connection, ConnectionKey, Phase, Sight, Way};
 pub use datagram::{Datagram, DatagramKey};
 pub use metrics::{NatMetrics, Traffic};
+use nat::Seen;
 pub use nat::{Destination, Lease, NatKey, PORTS, Session, SessionKey};
 
 use crate::Now;
@@ -141,9 +142,14 @@ impl State {
                 }
                 Change::OpenSession(..) => {}
                 Change::SeeSession(key, sight) => {
-                    let establishes = self.sessions.get_mut(key).is_some_and(|mut session| session.see(*sight));
-                    if establishes {
-                        self.metrics(key.nat).connections_established.fetch_add(1, Relaxed);
+                    let seen = self.sessions.get_mut(key).and_then(|mut session| session.see(*sight));
+                    let count = |counter: fn(&NatMetrics) -> &AtomicU64| {
+                        counter(&self.metrics(key.nat)).fetch_add(1, Relaxed);
+                    };
+                    match seen {
+                        Some(Seen::Attempt) => count(|metrics| &metrics.connection_attempts),
+                        Some(Seen::Established) => count(|metrics| &metrics.connections_established),
+                        None => {}
                     }
                 }
                 Change::OpenConnection(key, direction) => self.open_connection(*key, *direction, now),
@@ -231,7 +237,7 @@ impl State {
     /// A session that isn't in the table any more gives its lease back.
     fn end(&self, key: &SessionKey, session: &Session) {
         self.give_back(Lease::of(key, session.port), session.number);
-        if !session.closed {
+        if !session.is_finished() {
             self.metrics(key.nat).idle_timeouts.fetch_add(1, Relaxed);
         }
     }

@@ -16,6 +16,8 @@ pub const PORTS: RangeInclusive<u16> = 1024..=u16::MAX;
 
 /// Idle time of every session (NAT-18, NAT-19).
 const IDLE: Now = Now::seconds(350);
+/// How long a TCP connection that both sides have closed is kept, for what is still on its way (as SG-19).
+const FINISHED: Now = Now::seconds(60);
 
 /// A session by its inside: a client's flow at one gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,6 +72,8 @@ pub struct Session {
     pub last_seen: Now,
     /// TCP: the far end has answered.
     pub established: bool,
+    /// TCP: the client, and the far end, have sent a FIN.
+    pub fins: [bool; 2],
     /// TCP: a RST was seen.
     pub closed: bool,
 }
@@ -78,24 +82,45 @@ impl Session {
     /// A session whose first packet passes now.
     #[must_use]
     pub fn open(number: u64, port: u16, now: Now) -> Self {
-        Self { number, port, opened: now, last_seen: now, established: false, closed: false }
+        Self { number, port, opened: now, last_seen: now, established: false, fins: [false; 2], closed: false }
     }
 
-    /// True for the packet that answers the client's SYN.
-    pub(super) fn see(&mut self, sight: Sight) -> bool {
+    /// What the packet means for the connection, if it means anything.
+    pub(super) fn see(&mut self, sight: Sight) -> Option<Seen> {
+        let has = |flags: u8| sight.tcp_flags & flags == flags;
+        let syn = has(tcp_flags::SYN) && !has(tcp_flags::ACK);
+        if syn && sight.from_opener && self.is_finished() {
+            *self = Self::open(self.number, self.port, sight.now);
+            return Some(Seen::Attempt);
+        }
         self.last_seen = self.last_seen.max(sight.now);
-        self.closed |= sight.tcp_flags & tcp_flags::RST != 0;
-        let answer = tcp_flags::SYN | tcp_flags::ACK;
-        let establishes = !self.established && !sight.from_opener && sight.tcp_flags & answer == answer;
+        self.closed |= has(tcp_flags::RST);
+        self.fins[usize::from(!sight.from_opener)] |= has(tcp_flags::FIN);
+        let establishes = !self.established && !sight.from_opener && has(tcp_flags::SYN | tcp_flags::ACK);
         self.established |= establishes;
-        establishes
+        establishes.then_some(Seen::Established)
+    }
+
+    /// TCP: ended as it should, by both sides or by a reset.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.closed || self.fins == [true; 2]
     }
 
     /// Not closed and not idle for too long.
     #[must_use]
     pub fn lives(&self, now: Now) -> bool {
-        !self.closed && now.since(self.last_seen) <= IDLE
+        let patience = if self.is_finished() { FINISHED } else { IDLE };
+        !self.closed && now.since(self.last_seen) <= patience
     }
+}
+
+/// What a packet means for a TCP connection through a gateway.
+pub(super) enum Seen {
+    /// The client opens another one with the ports of the last.
+    Attempt,
+    /// The far end has answered.
+    Established,
 }
 
 /// The secret that makes ports unpredictable from outside; who knows it can predict them all, so a recording replays.

@@ -291,6 +291,32 @@ fn nat_18_data_after_350_idle_seconds_is_answered_with_a_reset() {
 }
 
 #[test]
+fn nat_18_a_connection_that_both_sides_have_closed_is_not_idle() {
+    let mut sim = sim();
+    sim.open("destination", 80);
+    let gateway = sim.snapshot.eni(sim.snapshot.nat(0).eni).serial;
+    let metrics = sim.engine.state().metrics(gateway);
+    for connections in 1..=2 {
+        sim.send("source", &tcp(DESTINATION, 40_000, 80, tcp_flags::SYN));
+        sim.send("source", &tcp(DESTINATION, 40_000, 80, tcp_flags::ACK));
+        let port = sim.received("destination")[0].headers.flow.src_port;
+        assert_eq!(metrics.connections_established.load(Relaxed), connections, "also with the same ports again");
+        // Open, it stays for more than a minute.
+        sim.wait(61);
+        sim.send("destination", &tcp(NAT, 80, port, tcp_flags::FIN | tcp_flags::ACK));
+        sim.send("source", &tcp(DESTINATION, 40_000, 80, tcp_flags::FIN | tcp_flags::ACK));
+        sim.send("destination", &tcp(NAT, 80, port, tcp_flags::ACK));
+        assert_eq!(sim.received("source").len(), 3, "SYN-ACK, FIN and the last ACK");
+        sim.received("destination");
+    }
+    assert_eq!(metrics.connection_attempts.load(Relaxed), 2);
+    sim.wait(61);
+    assert!(sim.engine.state().sessions(sim.now).is_empty(), "`assumed`: a minute after the last packet it is gone");
+    sim.wait(351);
+    assert_eq!(metrics.idle_timeouts.load(Relaxed), 0, "IdleTimeoutCount counts what wasn't closed");
+}
+
+#[test]
 fn nat_18_what_comes_from_outside_or_opens_nothing_gets_no_reset() {
     let mut sim = sim();
     for flags in [tcp_flags::RST, tcp_flags::SYN | tcp_flags::ACK] {
@@ -407,6 +433,24 @@ fn nat_31_a_reference_to_the_clients_group_does_not_match_behind_the_gateway() {
     b.instance(article.destination, "server", "10.0.1.30", &[servers], true);
     let mut sim = Sim::new(&b.world);
     assert!(!answers(&mut sim, "client", Ipv4Addr::new(10, 0, 1, 30), 7));
+    assert_drops(&sim, &[(DropReason::SecurityGroup, 1)]);
+}
+
+#[test]
+fn nat_31_nor_does_a_reference_to_the_far_ends_group_on_the_way_back() {
+    let mut article = article("0.0.0.0/0");
+    let b = &mut article.builder;
+    let servers = b.group(article.vpc, "servers", &[(Traffic::All, Peer::Cidr("0.0.0.0/0".parse().unwrap()))]);
+    let clients = b.group(article.vpc, "clients", &[(Traffic::All, Peer::SecurityGroup(servers))]);
+    b.instance(article.destination, "server", "10.0.1.30", &[servers], true);
+    b.instance(article.source, "client", "10.0.0.30", &[clients], true);
+    let mut sim = Sim::new(&b.world);
+    assert!(answers(&mut sim, "client", Ipv4Addr::new(10, 0, 1, 30), 7));
+    let id = only(sim.received("server")).headers.flow.src_port;
+    // The client's interface has forgotten the ping, the gateway not yet: now the rules are asked.
+    sim.wait(60);
+    sim.send("server", &Packet::to(NAT, Body::EchoReply { id }));
+    assert!(sim.received("client").is_empty(), "its source is a member's address, but it came by the gateway");
     assert_drops(&sim, &[(DropReason::SecurityGroup, 1)]);
 }
 

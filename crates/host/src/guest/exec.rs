@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -79,12 +79,17 @@ fn enter(guest: &OwnedFd) -> Result<PathBuf, HostError> {
     if shown || fs::metadata(&here).is_ok_and(|meta| meta.is_dir()) {
         return Ok(here);
     }
-    eprintln!("minivpc: {} isn't visible in the guest; running in /root", here.display());
+    tell(&format!("{} isn't visible in the guest; running in /root", here.display()));
     Ok(PathBuf::from("/root"))
 }
 
 fn show(tree: &OwnedFd, at: &Path) -> io::Result<()> {
     Ok(move_mount(tree.as_fd(), c"", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+/// Says something beside what the command says. Not with `eprintln!`, which panics when nobody reads any more.
+fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "minivpc: {text}");
 }
 
 /// Signals that somebody sends to this process are meant for the command. Those of the terminal reach it anyway.
@@ -103,7 +108,7 @@ fn forward_signals_with(mut command: Command, program: &OsStr) -> Result<i32, Ho
     let child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("minivpc: {}: {error}", program.display());
+            tell(&format!("{}: {error}", program.display()));
             return Ok(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE });
         }
     };
