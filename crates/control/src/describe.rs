@@ -1,5 +1,5 @@
-//! Resources as the answers of EC2's describe calls, in the shape that the AWS command line prints. Keys stand in
-//! alphabetical order, as there; what a resource doesn't have is left out.
+//! Resources as the answers of EC2's describe calls, in the shape that the AWS command line prints. What a resource
+//! doesn't have is left out.
 
 use minivpc_model::{
     Connectivity, NatGatewayId, NetworkAclEntry, NetworkAclId, Peer, PortRange, Refusal, RouteOrigin, RouteState,
@@ -181,7 +181,7 @@ pub fn nat_gateway(world: &World, id: NatGatewayId) -> Result<Value, Refusal> {
         "CreateTime": nat.create_time.replace('Z', "+00:00"),
         "NatGatewayAddresses": [address],
         "NatGatewayId": id.to_string(),
-        "State": "available",
+        "State": nat.state.as_str(),
         "SubnetId": nat.subnet.to_string(),
         "Tags": tags(&nat.tags),
         "VpcId": world.subnet(nat.subnet)?.vpc.to_string(),

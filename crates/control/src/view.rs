@@ -446,7 +446,7 @@ impl Views<'_> {
                 vpc: vpc.map_or_else(String::new, |vpc| name(&vpc.tags)),
                 subnet: subnet.map_or_else(String::new, |subnet| name(&subnet.tags)),
                 availability_zone: subnet.map_or_else(String::new, |subnet| subnet.availability_zone.clone()),
-                state: "running".to_owned(),
+                state: instance.state.as_str().to_owned(),
                 interfaces: interfaces.collect(),
             }
         };
@@ -469,7 +469,7 @@ impl Views<'_> {
                 name: name(&nat.tags),
                 id: nat.id.to_string(),
                 subnet: world.subnet(nat.subnet).map_or_else(|_| String::new(), |subnet| name(&subnet.tags)),
-                state: "available".to_owned(),
+                state: nat.state.as_str().to_owned(),
                 connectivity_type: connectivity_type.to_owned(),
                 private_ip: eni.map_or_else(String::new, |eni| eni.private_ip.to_string()),
                 public_ip,

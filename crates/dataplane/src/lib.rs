@@ -121,8 +121,8 @@ impl Engine {
                 Ok(mac) => emit(port, &VnetHeader::PLAIN, &reply::arp(&request, mac)),
                 Err(reason) => drop(reason, Subject::Arp(request.target)),
             },
-            Ok(Frame::Ipv6 { .. }) => drop(DropReason::Ipv6, Subject::Frame),
-            Ok(Frame::Other { ether_type, .. }) => drop(DropReason::NotIp, Subject::EtherType(ether_type)),
+            Ok(Frame::Ipv6) => drop(DropReason::Ipv6, Subject::Frame),
+            Ok(Frame::Other(ether_type)) => drop(DropReason::NotIp, Subject::EtherType(ether_type)),
             Err(check) => self.malformed(snapshot, now, port, check),
         }
     }

@@ -73,7 +73,6 @@ fn message(kind: u16, flags: u16, family: u8, attributes: &[u8]) -> Vec<u8> {
     let resource = if family == UNSPECIFIED { NFTABLES } else { 0 }.to_be_bytes();
     let payload = [&[family, 0], resource.as_slice(), attributes].concat();
     let length = (HEADER + payload.len()) as u32;
-    // Sequence number and port stay 0: there is one request and one answer.
     let (kind, flags) = (kind.to_ne_bytes(), (NLM_F_REQUEST | flags).to_ne_bytes());
     // Sequence number and port stay 0: there is one request and one answer.
     [length.to_ne_bytes().as_slice(), &kind, &flags, &[0; 8], &payload].concat()

@@ -376,6 +376,16 @@ pub enum NatGatewayState {
     Available,
 }
 
+impl NatGatewayState {
+    /// As AWS prints it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+        }
+    }
+}
+
 /// An instance.
 #[derive(Debug, Clone)]
 pub struct Instance {
@@ -400,6 +410,16 @@ pub struct Instance {
 pub enum InstanceState {
     /// Running.
     Running,
+}
+
+impl InstanceState {
+    /// As AWS prints it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+        }
+    }
 }
 
 /// The part of a machine image that packets can tell.

@@ -53,17 +53,9 @@ pub enum Frame {
     /// An ARP packet for IPv4 over Ethernet.
     Arp(Arp),
     /// IPv6.
-    Ipv6 {
-        /// Source MAC address.
-        src_mac: Mac,
-    },
-    /// Anything else.
-    Other {
-        /// Source MAC address.
-        src_mac: Mac,
-        /// Its EtherType.
-        ether_type: u16,
-    },
+    Ipv6,
+    /// Anything else, by its EtherType.
+    Other(u16),
 }
 
 /// An IPv4 packet: what hops see, and where it stands in the frame. Offsets count from the Ethernet header on and are
@@ -108,9 +100,9 @@ pub fn parse(vnet: &VnetHeader, frame: &[u8]) -> Result<Frame, Malformed> {
     let (src_mac, dst_mac) = (ethernet.source(), ethernet.destination());
     match ethernet.ether_type() {
         EtherType::IPV4 => ipv4(vnet, frame, src_mac, dst_mac).map(Frame::Ipv4),
-        EtherType::IPV6 => Ok(Frame::Ipv6 { src_mac }),
+        EtherType::IPV6 => Ok(Frame::Ipv6),
         EtherType::ARP => arp(&frame[ETHERNET..], src_mac),
-        other => Ok(Frame::Other { src_mac, ether_type: other.0 }),
+        other => Ok(Frame::Other(other.0)),
     }
 }
 
@@ -125,7 +117,7 @@ fn arp(bytes: &[u8], src_mac: Mac) -> Result<Frame, Malformed> {
             sender: arp.sender_ipv4.into(),
             target: arp.target_ipv4.into(),
         })),
-        Err(_) => Ok(Frame::Other { src_mac, ether_type: EtherType::ARP.0 }),
+        Err(_) => Ok(Frame::Other(EtherType::ARP.0)),
     }
 }
 
