@@ -34,6 +34,54 @@ pub enum Command {
         #[arg(value_name = "LAB.yaml", default_value = "lab.yaml")]
         file: PathBuf,
     },
+    /// Show what `apply` would change.
+    Plan {
+        /// The lab file; the lab that it names must be up.
+        #[arg(value_name = "LAB.yaml", default_value = "lab.yaml")]
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change a running lab to what its file says now, all at once or not at all. What AWS wouldn't disturb goes on.
+    Apply {
+        /// The lab file; the lab that it names must be up.
+        #[arg(value_name = "LAB.yaml", default_value = "lab.yaml")]
+        file: PathBuf,
+    },
+    /// Stop an instance: its processes end, its addresses stay, and routes to it become blackholes.
+    Stop {
+        #[command(flatten)]
+        scope: Scope,
+        /// Name, vpc/name, id or private address of the instance.
+        instance: String,
+    },
+    /// Start a stopped instance.
+    Start {
+        #[command(flatten)]
+        scope: Scope,
+        /// Name, vpc/name, id or private address of the instance.
+        instance: String,
+    },
+    /// Restart an instance, as a reboot does.
+    Restart {
+        #[command(flatten)]
+        scope: Scope,
+        /// Name, vpc/name, id or private address of the instance.
+        instance: String,
+    },
+    /// Bring a lab back to its file as it was applied last, with new instances and without flows.
+    Reset {
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// Show what the `run` commands of an instance have printed since its start.
+    Logs {
+        #[command(flatten)]
+        scope: Scope,
+        /// Name, vpc/name, id or private address of the instance.
+        instance: String,
+    },
     /// Run a command inside an instance; its exit status is the command's.
     Exec {
         #[command(flatten)]
@@ -134,9 +182,20 @@ pub enum Command {
     Engine {
         /// The lab's directory.
         directory: PathBuf,
-        /// What the lab file was called.
+        /// Where the lab file was read.
         #[arg(long)]
-        file_name: String,
+        file: PathBuf,
+    },
+    /// Runs the `run` commands of an instance; started by the engine.
+    #[command(hide = true)]
+    Commands {
+        /// The lab's directory.
+        directory: PathBuf,
+        /// The guest.
+        guest: String,
+        /// The commands.
+        #[arg(last = true)]
+        commands: Vec<String>,
     },
 }
 

@@ -15,7 +15,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use minivpc_control::{Lab, LabError, Question, exec, run_engine, run_keeper, validate, view};
+use minivpc_control::{
+    Change, Directory, Lab, LabError, LabFile, Question, exec, run_commands, run_engine, run_keeper, validate, view,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -53,9 +55,36 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Up { file } => up(&file)?,
         Command::Validate { file, json } => {
-            let summary = read(&file, validate)?;
+            let summary = read(&file, |file| validate(&file.text))?;
             let done = format!("{}: valid: {}", file.display(), print::summary(&summary));
             show(json, &serde_json::to_value(&summary)?, || done)?;
+        }
+        Command::Plan { file, json } => {
+            let question = |file: &LabFile| Lab::of_file(&file.text)?.ask(&Question::Plan(file.clone()));
+            let value = read(&file, question)?;
+            let plan = serde_json::from_value(value.clone())?;
+            show(json, &value, || print::plan(&plan))?;
+        }
+        Command::Apply { file } => {
+            let (plan, lab) = read(&file, |file| {
+                let lab = Lab::of_file(&file.text)?;
+                Ok((lab.change(Change::Apply(file.clone()))?, lab))
+            })?;
+            say(&print::applied(lab.name(), &serde_json::from_value(plan)?))?;
+        }
+        Command::Stop { scope, instance } => change(&scope, Change::Stop(instance.clone()), &instance, "stopped")?,
+        Command::Start { scope, instance } => change(&scope, Change::Start(instance.clone()), &instance, "running")?,
+        Command::Restart { scope, instance } => {
+            change(&scope, Change::Restart(instance.clone()), &instance, "running again")?;
+        }
+        Command::Reset { scope } => {
+            let lab = Lab::find(scope.lab.as_deref())?;
+            lab.change(Change::Reset)?;
+            say(&format!("{} is as its file says, without flows", lab.name()))?;
+        }
+        Command::Logs { scope, instance } => {
+            let logs = Lab::find(scope.lab.as_deref())?.ask(&Question::Logs { instance })?;
+            say(logs.as_str().unwrap_or_default())?;
         }
         Command::Down { scope } => {
             let lab = Lab::find(scope.lab.as_deref())?;
@@ -81,13 +110,17 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             show(json, &described, || table::render(kind.action(), kind.part(&described), width()))?;
         }
         Command::Keeper { .. } => run_keeper()?,
-        Command::Engine { directory, file_name } => run_engine(&directory, file_name)?,
+        Command::Engine { directory, file } => run_engine(&directory, file)?,
+        Command::Commands { directory, guest, commands } => {
+            let status = run_commands(&directory, &guest, &commands)?;
+            return Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn up(file: &Path) -> Result<(), Failure> {
-    let started = read(file, |text| Lab::up(file, text))?;
+    let started = read(file, Lab::up)?;
     let mut text = format!("{} is up: {}\n", started.lab.name(), print::summary(&started.summary));
     let status: view::Status = serde_json::from_value(started.lab.ask(&Question::Status)?)?;
     write!(text, "\n{}", print::status(&status))?;
@@ -95,12 +128,19 @@ fn up(file: &Path) -> Result<(), Failure> {
 }
 
 /// Reads a lab file and does something with it; a mistake in it is shown where it stands.
-fn read<T>(file: &Path, use_it: impl FnOnce(&str) -> Result<T, LabError>) -> Result<T, Failure> {
-    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    use_it(&text).map_err(|error| match error {
-        LabError::Mistake(mistake) => Failure::Mistake(mistake::report(file, &text, *mistake)),
+fn read<T>(path: &Path, use_it: impl FnOnce(&LabFile) -> Result<T, LabError>) -> Result<T, Failure> {
+    let unreadable = |error| format!("{}: {error}", path.display());
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    let file = LabFile { path: std::path::absolute(path).map_err(unreadable)?, text };
+    use_it(&file).map_err(|error| match error {
+        LabError::Mistake(mistake) => Failure::Mistake(mistake::report(path, &file.text, *mistake)),
         other => other.into(),
     })
+}
+
+fn change(scope: &Scope, change: Change, instance: &str, state: &str) -> Result<(), Failure> {
+    Lab::find(scope.lab.as_deref())?.change(change)?;
+    say(&format!("{instance} is {state}"))
 }
 
 fn answer<T: DeserializeOwned>(
@@ -137,6 +177,6 @@ fn shell() -> std::ffi::OsString {
 
 fn enter(scope: &Scope, instance: &str, command: &[std::ffi::OsString]) -> Result<ExitCode, Failure> {
     let guest = Lab::find(scope.lab.as_deref())?.enter(instance)?;
-    let status = exec(&guest, command)?;
+    let status = exec(&guest, command, Directory::Writable)?;
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
 }

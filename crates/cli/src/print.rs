@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use comfy_table::{Table, presets};
-use minivpc_control::view::{Drops, Fields, Flows, JourneyView, Status, StepView, Summary, Trace};
+use minivpc_control::view::{Action, Drops, Fields, Flows, JourneyView, Plan, Status, StepView, Summary, Trace};
 
 /// One line of counts.
 pub fn summary(summary: &Summary) -> String {
@@ -31,6 +31,11 @@ fn columns(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
+/// All addresses of an interface.
+fn addresses(primary: &str, secondary: &[String]) -> String {
+    std::iter::once(primary).chain(secondary.iter().map(String::as_str)).collect::<Vec<_>>().join(", ")
+}
+
 /// What runs.
 pub fn status(status: &Status) -> String {
     let mut text = String::new();
@@ -43,7 +48,7 @@ pub fn status(status: &Status) -> String {
             vec![
                 instance.name.clone(),
                 instance.state.clone(),
-                interface.private_ip.clone(),
+                addresses(&interface.private_ip, &interface.secondary_private_ips),
                 format!("{}/{} ({})", instance.vpc, instance.subnet, instance.availability_zone),
                 format!("{} {}", interface.name, interface.id),
                 count(|link| link.rx_packets),
@@ -59,7 +64,7 @@ pub fn status(status: &Status) -> String {
             vec![
                 nat.name.clone(),
                 nat.state.clone(),
-                nat.private_ip.clone(),
+                addresses(&nat.private_ip, &nat.secondary_private_ips),
                 nat.public_ip.clone().unwrap_or_else(|| "-".to_owned()),
                 nat.connectivity_type.clone(),
                 nat.subnet.clone(),
@@ -77,6 +82,42 @@ pub fn status(status: &Status) -> String {
     let Status { lab, up_seconds, connections, drops, .. } = status;
     let _ = write!(text, "\nlab {lab}, up {up_seconds} s, {connections} connections, {drops} packets dropped");
     text
+}
+
+/// What `apply` would do.
+pub fn plan(plan: &Plan) -> String {
+    match count(plan) {
+        0 => format!("nothing to change: {} is as {} says", plan.lab, plan.file),
+        count => format!("{}\n{count}; `minivpc apply` makes them", actions(plan), count = changes(count)),
+    }
+}
+
+/// What `apply` has done.
+pub fn applied(lab: &str, plan: &Plan) -> String {
+    match count(plan) {
+        0 => format!("nothing has changed: {lab} is as {} says", plan.file),
+        count => format!("{}\n{} made: {lab} is as {} says", actions(plan), changes(count), plan.file),
+    }
+}
+
+fn count(plan: &Plan) -> usize {
+    plan.actions.iter().filter(|action| !action.action.is_empty()).count()
+}
+
+fn changes(count: usize) -> String {
+    if count == 1 { "1 change".to_owned() } else { format!("{count} changes") }
+}
+
+fn actions(plan: &Plan) -> String {
+    let row = |action: &Action| {
+        let Action { sign, action, resource, what } = action;
+        let resource = format!("{} {} {}", resource.kind, resource.name, resource.id).replace("  ", " ");
+        vec![format!(" {sign}"), action.clone(), resource, what.clone()]
+    };
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.add_rows(plan.actions.iter().map(row));
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 /// What was dropped.

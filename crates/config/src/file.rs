@@ -160,6 +160,10 @@ pub struct NatGateway {
     pub connectivity_type: ConnectivityType,
     pub elastic_ip: Option<Spanned<String>>,
     pub private_ip: Option<Spanned<Value<std::net::Ipv4Addr>>>,
+    #[serde(default)]
+    pub secondary_private_ips: Vec<Spanned<Value<std::net::Ipv4Addr>>>,
+    #[serde(default)]
+    pub secondary_elastic_ips: Vec<Spanned<String>>,
     pub network_interface_id: Option<Spanned<String>>,
     pub create_time: Option<Spanned<String>>,
     #[serde(default)]
@@ -261,20 +265,55 @@ pub struct Instance {
     pub id: Option<Spanned<String>>,
     pub subnet: Spanned<String>,
     pub private_ip: Option<Spanned<Value<std::net::Ipv4Addr>>>,
+    #[serde(default)]
+    pub secondary_private_ips: Vec<Spanned<Value<std::net::Ipv4Addr>>>,
     pub network_interface_id: Option<Spanned<String>>,
     #[serde(default)]
     pub security_groups: Vec<Spanned<String>>,
-    #[serde(default)]
-    pub public_ip: bool,
     #[serde(default = "yes")]
     pub source_dest_check: bool,
+    /// All but the first, by the name of the link in the guest: `eth1`.
+    #[serde(default)]
+    pub network_interfaces: Entries<NetworkInterface>,
+    #[serde(default)]
+    pub public_ip: bool,
     #[serde(default)]
     pub ami: Ami,
     pub count: Option<Spanned<u16>>,
     #[serde(default)]
     pub sysctls: Entries<Spanned<String>>,
+    /// Shell commands at each start.
+    #[serde(default)]
+    pub run: Vec<String>,
+    #[serde(default)]
+    pub guest_network: GuestNetwork,
     #[serde(default)]
     pub tags: Tags,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkInterface {
+    pub id: Option<Spanned<String>>,
+    pub subnet: Spanned<String>,
+    pub private_ip: Option<Spanned<Value<std::net::Ipv4Addr>>>,
+    #[serde(default)]
+    pub secondary_private_ips: Vec<Spanned<Value<std::net::Ipv4Addr>>>,
+    #[serde(default)]
+    pub security_groups: Vec<Spanned<String>>,
+    #[serde(default = "yes")]
+    pub source_dest_check: bool,
+}
+
+/// Who configures what a guest has beyond its first address.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GuestNetwork {
+    /// As Amazon Linux does: every address is set, and answers leave by the interface that has the address.
+    #[default]
+    Amazon,
+    /// The guest's owner: links are up, only the first has its address and the default route.
+    Plain,
 }
 
 fn yes() -> bool {

@@ -23,7 +23,7 @@ mod scalar;
 
 use std::collections::BTreeMap;
 
-use minivpc_model::{InstanceId, Origin, World};
+use minivpc_model::{InstanceId, KeptRoutes, Op, Origin, Refusal, World, plan};
 use serde_saphyr::{Location, Spanned};
 
 pub use mistake::{Mistake, Place};
@@ -32,7 +32,7 @@ pub use mistake::{Mistake, Place};
 const LONGEST: usize = 4 << 20;
 
 /// A lab that could run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Lab {
     /// Its name.
     pub name: String,
@@ -40,15 +40,21 @@ pub struct Lab {
     pub world: World,
     /// What instances have that isn't AWS's, by instance.
     pub guests: BTreeMap<InstanceId, Guest>,
+    /// Routes whose target isn't in the file any more, but was in the lab that ran before.
+    pub kept_routes: KeptRoutes,
     /// Place of origin 1, 2, …
     places: Vec<Place>,
 }
 
 /// The part of an instance that its owner sets inside.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Guest {
     /// Network settings, name and value: `net.ipv4.ip_forward`, `1`.
     pub sysctls: Vec<(String, String)>,
+    /// Shell commands at each start.
+    pub run: Vec<String>,
+    /// Are its addresses and routes left to `run`, but for the first ones?
+    pub plain_network: bool,
 }
 
 impl Lab {
@@ -58,18 +64,40 @@ impl Lab {
         let index = usize::try_from(origin.0).ok()?.checked_sub(1)?;
         self.places.get(index).copied()
     }
+
+    /// The operations that make this lab of the one that runs, and the lab that it is then.
+    ///
+    /// # Errors
+    /// What AWS refuses on the way.
+    pub fn succeed(self, running: &Self) -> Result<(Vec<Op>, Self), Refusal> {
+        let change = plan(&running.world, &self.world, &self.kept_routes)?;
+        Ok((change.ops, Self { world: change.world, ..self }))
+    }
 }
 
-/// Reads a lab file. `now` is the creation time of what has none, in RFC 3339.
+/// Reads a lab file. `now` is the creation time of what has none, in RFC 3339. With the lab that runs, what the file
+/// leaves open stays as it is there: addresses that nobody asked for, and routes whose target the file has no more.
 ///
 /// # Errors
 /// The first mistake in it.
-pub fn load(text: &str, now: &str) -> Result<Lab, Mistake> {
+pub fn load(text: &str, now: &str, running: Option<&Lab>) -> Result<Lab, Mistake> {
+    build::build(read(text)?, now, running)
+}
+
+/// The name of the lab that a file describes.
+///
+/// # Errors
+/// When it isn't a lab file.
+pub fn name_of(text: &str) -> Result<String, Mistake> {
+    build::lab_name(read(text)?.lab.as_ref())
+}
+
+fn read(text: &str) -> Result<file::LabFile, Mistake> {
     if text.len() > LONGEST {
         let message = format!("the file has {} bytes; a lab file has at most {LONGEST}", text.len());
         return Err(Mistake::new(Location::UNKNOWN, message));
     }
     // A top-level span makes an empty file an error with a place.
     let file: Spanned<file::LabFile> = serde_saphyr::from_str(text).map_err(|error| Mistake::yaml(&error, text))?;
-    build::build(file.value, now)
+    Ok(file.value)
 }

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use minivpc_model::{FindError, IdError, Refusal};
+use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, MessageFormatter, UserMessageFormatter};
 
 /// A place in a lab file; both count from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// The line.
     pub line: u32,
@@ -22,7 +23,7 @@ impl From<Location> for Place {
 }
 
 /// Something wrong in a lab file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct Mistake {
     /// Where it begins.
@@ -42,16 +43,12 @@ const NOT_YET: &[&str] = &[
     "dns_support",
     "elastic_ip",
     "faults",
-    "guest_network",
     "internet",
     "ipv6_cidr",
-    "network_interfaces",
     "prefix_list",
     "prefix_lists",
     "route_table",
-    "run",
     "secondary_cidrs",
-    "secondary_private_ips",
     "transit_gateways",
     "user_data",
     "virtual_private_gateway",

@@ -10,11 +10,11 @@ const ARTICLE: &str = include_str!("../../../configs/nat-gateway-east-west/lab.y
 const NOW: &str = "2026-01-01T00:00:00Z";
 
 fn loaded(text: &str) -> Lab {
-    load(text, NOW).unwrap_or_else(|mistake| panic!("{}:{}: {mistake}", mistake.place.line, mistake.place.column))
+    load(text, NOW, None).unwrap_or_else(|mistake| panic!("{}:{}: {mistake}", mistake.place.line, mistake.place.column))
 }
 
 fn refused(text: &str) -> Mistake {
-    load(text, NOW).expect_err("a mistake")
+    load(text, NOW, None).expect_err("a mistake")
 }
 
 /// The article's file with one thing changed.
@@ -227,7 +227,12 @@ fn mistakes_of_writing_show_their_place_and_a_way_out() {
             "'elastic_ip' isn't supported here yet",
             "remove it",
         ),
-        (changed("public_ip: true", "run: [ls]"), "run", "'run' isn't supported here yet", "remove it"),
+        (
+            changed("public_ip: true", "user_data: [ls]"),
+            "user_data",
+            "'user_data' isn't supported here yet",
+            "remove it",
+        ),
         (changed("lab: nat", "internet: {}\nlab: nat"), "internet", "'internet' isn't supported", "remove it"),
         (changed("lab: nat-gateway-east-west", "lab: ../etc"), "../etc", "'../etc' can't be the name", "letters"),
         (changed("{ protocol: all,", "{ protocol: tpc,"), "tpc", "'tpc' isn't a protocol", ""),
@@ -339,7 +344,7 @@ proptest! {
         let at = (0..=at).rev().find(|at| ARTICLE.is_char_boundary(*at)).unwrap();
         let end = (at + cut..).find(|end| *end >= ARTICLE.len() || ARTICLE.is_char_boundary(*end)).unwrap();
         let text = format!("{}{with}{}", &ARTICLE[..at], ARTICLE.get(end..).unwrap_or_default());
-        if let Err(mistake) = load(&text, NOW) {
+        if let Err(mistake) = load(&text, NOW, None) {
             prop_assert!(mistake.span.end <= text.len());
         }
     }

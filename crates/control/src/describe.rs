@@ -161,25 +161,34 @@ fn permission(rule: &SecurityGroupRule) -> Value {
 /// When there is no such gateway.
 pub fn nat_gateway(world: &World, id: NatGatewayId) -> Result<Value, Refusal> {
     let nat = world.nat_gateway(id)?;
-    let eni = world.network_interface(nat.network_interface)?;
-    let mut address = Map::new();
-    let connectivity = match nat.connectivity {
-        Connectivity::Private => "private",
-        Connectivity::Public(allocation) => {
-            address.insert("AllocationId".to_owned(), allocation.to_string().into());
-            "public"
-        }
+    // A deleted gateway has none.
+    let eni = world.network_interface(nat.network_interface).ok();
+    let (connectivity, allocations) = match &nat.connectivity {
+        Connectivity::Private => ("private", &[][..]),
+        Connectivity::Public(allocations) => ("public", allocations.as_slice()),
     };
-    address.insert("NetworkInterfaceId".to_owned(), eni.id.to_string().into());
-    address.insert("PrivateIp".to_owned(), eni.private_ip.to_string().into());
-    if let Connectivity::Public(allocation) = nat.connectivity {
-        address.insert("PublicIp".to_owned(), world.address(allocation)?.public_ip.to_string().into());
+    let held: Vec<_> = eni.map(|eni| eni.addresses().collect()).unwrap_or_default();
+    let mut addresses = Vec::new();
+    for (number, private_ip) in held.iter().enumerate() {
+        let mut address = Map::new();
+        if let Some(allocation) = allocations.get(number) {
+            address.insert("AllocationId".to_owned(), allocation.to_string().into());
+        }
+        if held.len() > 1 {
+            address.insert("IsPrimary".to_owned(), (number == 0).into());
+        }
+        address.insert("NetworkInterfaceId".to_owned(), nat.network_interface.to_string().into());
+        address.insert("PrivateIp".to_owned(), private_ip.to_string().into());
+        if let Some(allocation) = allocations.get(number) {
+            address.insert("PublicIp".to_owned(), world.address(*allocation)?.public_ip.to_string().into());
+        }
+        addresses.push(address);
     }
     Ok(json!({ "NatGateways": [{
         "ConnectivityType": connectivity,
         // The command line writes UTC so.
         "CreateTime": nat.create_time.replace('Z', "+00:00"),
-        "NatGatewayAddresses": [address],
+        "NatGatewayAddresses": addresses,
         "NatGatewayId": id.to_string(),
         "State": nat.state.as_str(),
         "SubnetId": nat.subnet.to_string(),

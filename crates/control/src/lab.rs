@@ -16,7 +16,8 @@ use minivpc_host::{HostError, Keeper, Process};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
-use crate::protocol::{Question, ask};
+use crate::protocol::{Change, Failure, LabFile, Question, Request, say};
+use crate::running::SAVED;
 use crate::view::Summary;
 
 /// Where labs live; root's, as labs are.
@@ -53,7 +54,7 @@ pub enum LabError {
     #[error("no lab is up; `minivpc up LAB.yaml` starts one")]
     NoLab,
     /// Not this one.
-    #[error("lab '{name}' isn't up; these are: {}", others.join(", "))]
+    #[error("lab '{name}' isn't up; {}", if others.is_empty() { "no lab is".to_owned() } else { format!("these are: {}", others.join(", ")) })]
     NotUp {
         /// The one asked for.
         name: String,
@@ -115,7 +116,7 @@ fn take_turn() -> Result<File, LabError> {
 /// The first mistake in it.
 pub fn validate(text: &str) -> Result<Summary, LabError> {
     let now = now();
-    let lab = minivpc_config::load(text, &now).map_err(|mistake| LabError::Mistake(Box::new(mistake)))?;
+    let lab = minivpc_config::load(text, &now, None).map_err(|mistake| LabError::Mistake(Box::new(mistake)))?;
     compile(&lab.world, 1).map_err(|error| LabError::Refused(error.to_string()))?;
     Ok(Summary::of(&lab))
 }
@@ -142,19 +143,19 @@ fn rfc3339(seconds: u64) -> String {
 }
 
 impl Lab {
-    /// Brings a lab up. `path` is where `text` was read; only its name is kept, for messages.
+    /// Brings a lab up.
     ///
     /// # Errors
     /// A mistake in the file, before anything is made; or what the machine refuses, and then nothing is left.
-    pub fn up(path: &Path, text: &str) -> Result<Started, LabError> {
-        let summary = validate(text)?;
+    pub fn up(file: &LabFile) -> Result<Started, LabError> {
+        let summary = validate(&file.text)?;
         if !rustix::process::geteuid().is_root() {
             return Err(HostError::NotRoot.into());
         }
         let lab = Self::named(&summary.lab);
         let _turn = take_turn()?;
         lab.make_directory()?;
-        let started = lab.start(path, text);
+        let started = lab.start(file);
         if started.is_err() {
             // What failed is told; what cleaning up says would hide it.
             let _ = lab.remove();
@@ -216,9 +217,36 @@ impl Lab {
     /// # Errors
     /// When the engine is gone, or refuses.
     pub fn ask(&self, question: &Question) -> Result<Value, LabError> {
-        let answer = ask(&self.file("control.sock"), question);
+        self.say(&Request::Ask(question.clone()))
+    }
+
+    /// Changes it. Answered by [`view::Plan`](crate::view::Plan) of what was done if it was a file that was applied.
+    ///
+    /// # Errors
+    /// When the engine is gone, or refuses; the lab is then as it was.
+    pub fn change(&self, change: Change) -> Result<Value, LabError> {
+        self.say(&Request::Change(change))
+    }
+
+    fn say(&self, request: &Request) -> Result<Value, LabError> {
+        let answer = say(&self.file("control.sock"), request);
         let no_engine = |source| LabError::NoEngine { name: self.name.clone(), log: self.file("engine.log"), source };
-        answer.map_err(no_engine)?.map_err(LabError::Refused)
+        answer.map_err(no_engine)?.map_err(|failure| match failure {
+            Failure::Refused(words) => LabError::Refused(words),
+            Failure::Mistake(mistake) => LabError::Mistake(mistake),
+        })
+    }
+
+    /// The running lab that a lab file describes.
+    ///
+    /// # Errors
+    /// A mistake in the file, or that no such lab runs.
+    pub fn of_file(text: &str) -> Result<Self, LabError> {
+        let name = minivpc_config::name_of(text).map_err(|mistake| LabError::Mistake(Box::new(mistake)))?;
+        Self::find(Some(&name)).map_err(|error| match error {
+            LabError::NoLab => LabError::NotUp { name, others: Vec::new() },
+            other => other,
+        })
     }
 
     /// A pidfd of an instance's first process, to run commands in it.
@@ -293,15 +321,15 @@ impl Lab {
         }
     }
 
-    fn start(&self, path: &Path, text: &str) -> Result<(), LabError> {
-        let copy = self.file("lab.yaml");
-        fs::write(&copy, text).map_err(at(&copy))?;
+    fn start(&self, file: &LabFile) -> Result<(), LabError> {
+        let copy = self.file(SAVED);
+        fs::write(&copy, &file.text).map_err(at(&copy))?;
         if let Err(error) = Keeper::spawn(self.process("keeper")?, &self.file("keeper.sock")) {
             return Err(LabError::Refused(format!("{error}\n{}", self.last_words()).trim_end().to_owned()));
         }
 
         let mut engine = self.process("engine")?;
-        engine.arg("--file-name").arg(path.file_name().unwrap_or(path.as_os_str()));
+        engine.arg("--file").arg(&file.path);
         let executable = engine.get_program().to_owned();
         let spawned = engine.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut spawned = spawned.map_err(at(Path::new(&executable)))?;

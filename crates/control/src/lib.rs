@@ -3,8 +3,8 @@
 //! ```text
 //!   up ─ reads lab.yaml ─ starts ─┬─ keeper  (host)
 //!                                 └─ engine ─ World → Snapshot → Worker
-//!                                       ↑ control.sock: one JSON line asks, one answers
-//!   status, show, drops, flows, trace ──┘
+//!                                       ↑ control.sock: one JSON line asks or orders, one answers
+//!   status, trace, plan, apply, stop … ─┘
 //! ```
 //!
 //! A lab lives in one directory under [`RUNTIME`]: its sockets, a copy of its file, the output of its processes. `up`
@@ -12,21 +12,28 @@
 //! directory. Nothing else on the machine belongs to a lab.
 //!
 //! - `lab.rs`: the directory, up, down, which labs there are.
-//! - `engine.rs`: the engine process: desired state, publishing, answering questions.
-//! - `protocol.rs`: the questions; `view.rs`: the answers, which are also what `--json` prints.
-//! - `describe.rs`: resources as AWS's describe calls answer.
+//! - `engine.rs`: the engine process, its threads and its socket; `protocol.rs`: what is said there.
+//! - `running.rs`: what runs, and how it changes, all at once or not at all; `guest.rs`: instances as guests.
+//! - `answer.rs`: questions answered; `views.rs` and `view.rs`: what is answered, which is also what `--json` prints.
+//! - `describe.rs`: resources as AWS's describe calls answer; `change.rs`: changes as the EC2 actions they consist of.
 //!
 //! The packet path is not here: the engine's worker is a plain thread of `minivpc_host`, and nothing in this crate
 //! runs between two packets.
 
+mod answer;
+mod change;
 mod describe;
 mod engine;
+mod guest;
 mod lab;
 mod protocol;
+mod running;
 pub mod view;
+mod views;
 
-pub use engine::{run_engine, run_keeper};
+pub use engine::{run_commands, run_engine, run_keeper};
 pub use lab::{Lab, LabError, RUNTIME, Started, validate};
 pub use minivpc_config::{Mistake, Place};
-pub use minivpc_host::{HostError, LinkStats, guest::exec::exec};
-pub use protocol::{Described, Question, TracePacket};
+pub use minivpc_host::guest::exec::{Directory, exec};
+pub use minivpc_host::{HostError, LinkStats};
+pub use protocol::{Change, Described, LabFile, Question, TracePacket};

@@ -1,11 +1,43 @@
-//! What is asked at an engine's control socket: one JSON line, answered by one JSON line.
+//! What is said at an engine's control socket: one JSON line asks or orders, one JSON line answers.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use minivpc_config::Mistake;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// What is said.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Request {
+    Ask(Question),
+    Change(Change),
+}
+
+/// A change of a running lab: all of it is done, or nothing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Change {
+    /// To what the file says, without disturbing what AWS wouldn't disturb.
+    Apply(LabFile),
+    /// An instance, by name, `vpc/name`, id or private address: its processes end, its addresses stay.
+    Stop(String),
+    /// A stopped instance.
+    Start(String),
+    /// All processes of an instance end, and it starts again.
+    Restart(String),
+    /// Back to the file, with new guests and without flows.
+    Reset,
+}
+
+/// A lab file as it was read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LabFile {
+    /// Where; absolute.
+    pub path: PathBuf,
+    /// What stands in it.
+    pub text: String,
+}
 
 /// A question about a running lab.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,6 +62,13 @@ pub enum Question {
         /// Name, `vpc/name`, id or private address of the instance.
         instance: String,
     },
+    /// What the `run` commands of an instance have printed since its start: a text.
+    Logs {
+        /// Name, `vpc/name`, id or private address of the instance.
+        instance: String,
+    },
+    /// What [`Change::Apply`] would do; answered by [`view::Plan`](crate::view::Plan).
+    Plan(LabFile),
 }
 
 /// What can be described.
@@ -63,13 +102,34 @@ pub struct TracePacket {
     pub ack: bool,
 }
 
-/// An answer: what was asked for, or why not.
-pub(crate) type Answer = Result<Value, String>;
+/// Why something wasn't done.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Failure {
+    /// In words.
+    Refused(String),
+    /// In the lab file.
+    Mistake(Box<Mistake>),
+}
 
-/// Asks the engine that listens at `socket`.
-pub(crate) fn ask(socket: &Path, question: &Question) -> std::io::Result<Answer> {
+impl From<String> for Failure {
+    fn from(words: String) -> Self {
+        Self::Refused(words)
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(words: &str) -> Self {
+        Self::Refused(words.to_owned())
+    }
+}
+
+/// An answer: what was asked for, or why not.
+pub(crate) type Answer = Result<Value, Failure>;
+
+/// Says it to the engine that listens at `socket`.
+pub(crate) fn say(socket: &Path, request: &Request) -> std::io::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
-    let mut line = serde_json::to_string(question)?;
+    let mut line = serde_json::to_string(request)?;
     line.push('\n');
     stream.write_all(line.as_bytes())?;
     let mut answer = String::new();

@@ -1,13 +1,11 @@
 //! What a lab answers: plain data, printed as it is by `--json`.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use minivpc_config::Lab;
-use minivpc_dataplane::state::{NatMetrics, State};
-use minivpc_dataplane::{Component, Dropped, Headers, Journey, Kind, Line, Now, Snapshot, Subject, Verdict};
+use minivpc_dataplane::state::NatMetrics;
+use minivpc_dataplane::{Headers, Kind};
 use minivpc_host::LinkStats;
-use minivpc_model::{Attachment, Connectivity, Origin, Serial};
 use serde::{Deserialize, Serialize};
 
 /// How much there is in a lab.
@@ -77,8 +75,11 @@ pub struct InterfaceStatus {
     pub id: String,
     /// Its MAC address.
     pub mac: String,
-    /// Its private address.
+    /// Its primary private address.
     pub private_ip: String,
+    /// Its further private addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondary_private_ips: Vec<String>,
     /// The link's own counters, seen from the guest.
     pub link: Option<LinkStats>,
 }
@@ -93,6 +94,8 @@ pub struct NatGatewayStatus {
     pub state: String,
     pub connectivity_type: String,
     pub private_ip: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondary_private_ips: Vec<String>,
     pub public_ip: Option<String>,
     /// Live sessions.
     pub sessions: usize,
@@ -237,6 +240,30 @@ impl From<&Headers> for Fields {
     }
 }
 
+/// What would be changed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Plan {
+    /// The lab.
+    pub lab: String,
+    /// The file that says so.
+    pub file: String,
+    /// In the order in which it is done.
+    pub actions: Vec<Action>,
+}
+
+/// One change.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Action {
+    /// `+` adds, `-` takes away, `~` changes, `!` happens by it.
+    pub sign: String,
+    /// The EC2 action; empty for what happens by itself.
+    pub action: String,
+    /// What is changed.
+    pub resource: Resource,
+    /// How.
+    pub what: String,
+}
+
 /// Live connections at interfaces.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Flows {
@@ -320,183 +347,4 @@ pub struct StepView {
     /// Where the rule stands: `lab.yaml:18`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
-}
-
-/// Turns the dataplane's answers into views.
-pub(crate) struct Views<'a> {
-    pub lab: &'a Lab,
-    pub file: &'a str,
-    pub snapshot: &'a Snapshot,
-}
-
-impl Views<'_> {
-    fn place(&self, origin: Option<Origin>) -> Option<String> {
-        let place = self.lab.place(origin?)?;
-        Some(format!("{}:{}", self.file, place.line))
-    }
-
-    pub fn step(&self, line: Line) -> StepView {
-        let place = self.place(line.origin);
-        let Line { hop, name, id, subnet, subject, decision, note, .. } = line;
-        StepView { hop: hop.to_owned(), name, id, subnet, subject, decision, note, place }
-    }
-
-    pub fn journey(&self, journey: &Journey) -> JourneyView {
-        let verdict = match journey.verdict {
-            Verdict::Deliver { .. } => "delivered",
-            Verdict::Answer { .. } => "answered",
-            Verdict::Drop(_) => "dropped",
-        };
-        let lines = journey.lines(self.snapshot);
-        let through = lines.iter().filter(|line| line.hop == "nat").map(|line| line.name.clone()).collect();
-        JourneyView {
-            packet: journey.sent.to_string(),
-            sent: (&journey.sent).into(),
-            last: (&journey.last).into(),
-            steps: lines.into_iter().map(|line| self.step(line)).collect(),
-            verdict: verdict.to_owned(),
-            reason: journey.reason().map(|reason| reason.code().to_owned()),
-            through,
-        }
-    }
-
-    pub fn drop(&self, dropped: &Dropped) -> Drop {
-        let (packet, fields) = match dropped.subject {
-            Subject::Packet(packet) => (packet.to_string(), Some(Fields::from(&packet))),
-            Subject::Arp(target) => (format!("arp who-has {target}"), None),
-            Subject::EtherType(number) => (format!("ethertype 0x{number:04x}"), None),
-            Subject::Frame => ("frame".to_owned(), None),
-            Subject::Folded => ("earlier packets".to_owned(), None),
-        };
-        let seconds = |at: Now| at.0 as f64 / 1e9;
-        Drop {
-            reason: dropped.reason.code().to_owned(),
-            text: dropped.reason.text().to_owned(),
-            resources: self.resources(dropped.component),
-            sender: self.interface(dropped.sender),
-            packet,
-            fields,
-            count: dropped.count,
-            first_seconds: seconds(dropped.first),
-            last_seconds: seconds(dropped.last),
-        }
-    }
-
-    pub fn interface(&self, id: minivpc_model::NetworkInterfaceId) -> Resource {
-        let name = self.snapshot.eni_of(id).map_or_else(String::new, |index| self.snapshot.eni(index).name.clone());
-        Resource { kind: "network-interface".to_owned(), id: id.to_string(), name }
-    }
-
-    fn resources(&self, component: Component) -> Vec<Resource> {
-        let world = &self.lab.world;
-        let named = |kind: &str, id: String, tags: Option<&minivpc_model::Tags>| {
-            let name = tags.and_then(minivpc_model::Tags::name).unwrap_or_default().to_owned();
-            vec![Resource { kind: kind.to_owned(), id, name }]
-        };
-        match component {
-            Component::NetworkInterface(id) => vec![self.interface(id)],
-            Component::SecurityGroups(eni) => {
-                let groups = world.network_interface(eni).map(|eni| eni.groups.clone()).unwrap_or_default();
-                let group = |id: &minivpc_model::SecurityGroupId| {
-                    named("security-group", id.to_string(), world.security_group(*id).ok().map(|group| &group.tags))
-                };
-                groups.iter().flat_map(group).collect()
-            }
-            Component::Subnet(id) => named("subnet", id.to_string(), world.subnet(id).ok().map(|subnet| &subnet.tags)),
-            Component::RouteTable(id) => {
-                named("route-table", id.to_string(), world.route_table(id).ok().map(|table| &table.tags))
-            }
-            Component::NetworkAcl(id) => {
-                named("network-acl", id.to_string(), world.network_acl(id).ok().map(|acl| &acl.tags))
-            }
-            Component::NatGateway(id) => {
-                named("nat-gateway", id.to_string(), world.nat_gateway(id).ok().map(|nat| &nat.tags))
-            }
-            Component::InternetGateway(id) => {
-                named("internet-gateway", id.to_string(), world.internet_gateway(id).ok().map(|igw| &igw.tags))
-            }
-        }
-    }
-
-    /// All instances; `links` are the counters by guest.
-    pub fn instances(&self, links: &HashMap<String, Vec<LinkStats>>) -> Vec<InstanceStatus> {
-        let world = &self.lab.world;
-        let instance = |instance: &minivpc_model::Instance| {
-            let guest = instance.id.to_string();
-            let enis = instance.network_interfaces.iter().filter_map(|id| world.network_interface(*id).ok());
-            let subnet = enis.clone().next().and_then(|eni| world.subnet(eni.subnet).ok());
-            let vpc = subnet.and_then(|subnet| world.vpc(subnet.vpc).ok());
-            let interfaces = enis.map(|eni| {
-                let name = match eni.attachment {
-                    Attachment::Instance { device_index, .. } => format!("eth{device_index}"),
-                    Attachment::NatGateway(_) => String::new(),
-                };
-                let link = links.get(&guest).and_then(|links| links.iter().find(|link| link.interface == name));
-                InterfaceStatus {
-                    id: eni.id.to_string(),
-                    mac: eni.mac.to_string(),
-                    private_ip: eni.private_ip.to_string(),
-                    link: link.cloned(),
-                    name,
-                }
-            });
-            InstanceStatus {
-                name: instance.tags.name().unwrap_or_default().to_owned(),
-                id: instance.id.to_string(),
-                vpc: vpc.map_or_else(String::new, |vpc| name(&vpc.tags)),
-                subnet: subnet.map_or_else(String::new, |subnet| name(&subnet.tags)),
-                availability_zone: subnet.map_or_else(String::new, |subnet| subnet.availability_zone.clone()),
-                state: instance.state.as_str().to_owned(),
-                interfaces: interfaces.collect(),
-            }
-        };
-        let mut all: Vec<_> = world.instances().map(instance).collect();
-        all.sort_by(|a, b| (&a.vpc, &a.name).cmp(&(&b.vpc, &b.name)));
-        all
-    }
-
-    pub fn nat_gateways(&self, state: &State, now: Now) -> Vec<NatGatewayStatus> {
-        let live = state.sessions(now);
-        let sessions = |serial: Serial| live.iter().filter(move |(key, _)| key.nat == serial);
-        let world = &self.lab.world;
-        let gateway = |nat: &minivpc_model::NatGateway| {
-            let eni = world.network_interface(nat.network_interface).ok();
-            let (connectivity_type, public_ip) = match nat.connectivity {
-                Connectivity::Private => ("private", None),
-                Connectivity::Public(id) => ("public", world.address(id).ok().map(|a| a.public_ip.to_string())),
-            };
-            NatGatewayStatus {
-                name: name(&nat.tags),
-                id: nat.id.to_string(),
-                subnet: world.subnet(nat.subnet).map_or_else(|_| String::new(), |subnet| name(&subnet.tags)),
-                state: nat.state.as_str().to_owned(),
-                connectivity_type: connectivity_type.to_owned(),
-                private_ip: eni.map_or_else(String::new, |eni| eni.private_ip.to_string()),
-                public_ip,
-                sessions: eni.map_or(0, |eni| sessions(eni.serial).count()),
-                metrics: eni.map_or_else(NatGatewayMetrics::default, |eni| {
-                    // NAT-35: only TCP counts as a connection.
-                    let active = sessions(eni.serial)
-                        .filter(|(_, session)| session.established && !session.is_finished())
-                        .count();
-                    NatGatewayMetrics::new(&state.metrics(eni.serial), active as u64)
-                }),
-            }
-        };
-        world.nat_gateways().map(gateway).collect()
-    }
-
-    pub fn internet_gateways(&self) -> Vec<InternetGatewayStatus> {
-        let world = &self.lab.world;
-        let gateway = |igw: &minivpc_model::InternetGateway| InternetGatewayStatus {
-            name: name(&igw.tags),
-            id: igw.id.to_string(),
-            vpc: world.vpc(igw.vpc).map_or_else(|_| String::new(), |vpc| name(&vpc.tags)),
-        };
-        world.internet_gateways().map(gateway).collect()
-    }
-}
-
-fn name(tags: &minivpc_model::Tags) -> String {
-    tags.name().unwrap_or_default().to_owned()
 }

@@ -15,6 +15,8 @@ pub enum DropReason {
     SourceCheck,
     /// SDC-2.
     DestinationCheck,
+    /// Nobody is behind the interface.
+    NotInService,
     ///
     SourceMac,
     ///
@@ -69,6 +71,7 @@ impl DropReason {
             Self::SecurityGroup => "ENI_SG_RULES_MISMATCH",
             Self::NetworkAcl => "SUBNET_ACL_RESTRICTION",
             Self::SourceCheck | Self::DestinationCheck => "ENI_SOURCE_DEST_CHECK_RESTRICTION",
+            Self::NotInService => "BAD_STATE",
             Self::SourceMac => "MINIVPC_SOURCE_MAC",
             Self::DestinationMac => "MINIVPC_DESTINATION_MAC",
             Self::NotUnicast => "MINIVPC_NOT_UNICAST",
@@ -105,6 +108,7 @@ impl DropReason {
             Self::NetworkAcl => "the network ACL denies it",
             Self::SourceCheck => "source/destination check: the source address isn't this interface's",
             Self::DestinationCheck => "source/destination check: the destination address isn't this interface's",
+            Self::NotInService => "the instance of this interface is stopped",
             Self::SourceMac => "the source MAC address isn't this interface's",
             Self::DestinationMac => "no interface of the subnet has this destination MAC address",
             Self::NotUnicast => "a VPC carries no broadcast and no multicast",

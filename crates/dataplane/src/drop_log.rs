@@ -109,6 +109,11 @@ impl DropLog {
         dropped.subject = subject;
     }
 
+    /// Forgets all drops.
+    pub fn clear(&self) {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// All kinds of drops, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<Dropped> {

@@ -450,20 +450,19 @@ fn nat_line(snapshot: &Snapshot, nat: u16, act: NatAct, seen: Option<Seen<'_>>) 
     };
     let words = |Seen { before, after, .. }: Seen<'_>| {
         let ttl = format!("ttl {} → {}", before.ttl, after.ttl);
+        let eni = snapshot.eni(nat.eni);
+        // What a session's far end has sent is answered by the address that it was sent to.
+        let own = if eni.has(before.flow.dst) { before.flow.dst } else { eni.ip };
         match act {
             NatAct::Source => (format!("{} → {}", source(before), source(after)), ttl),
             NatAct::Destination => (format!("{} → {}", source(&turned(before)), source(&turned(after))), ttl),
             NatAct::TimeExceeded => {
-                let own = snapshot.eni(nat.eni).ip;
                 (format!("ttl {}", before.ttl), format!("icmp time exceeded from {own} to {}", before.flow.src))
             }
-            NatAct::FragmentationNeeded => {
-                let own = snapshot.eni(nat.eni).ip;
-                (
-                    format!("{} bytes", before.size),
-                    format!("icmp fragmentation needed from {own} to {}", before.flow.src),
-                )
-            }
+            NatAct::FragmentationNeeded => (
+                format!("{} bytes", before.size),
+                format!("icmp fragmentation needed from {own} to {}", before.flow.src),
+            ),
             NatAct::Reset => (before.to_string(), format!("tcp reset to {}, no session", before.flow.src)),
             NatAct::Dropped => (before.to_string(), String::new()),
         }
@@ -497,7 +496,10 @@ fn check_line(snapshot: &Snapshot, eni: u16, subject: &str, check: Check, addres
     let (decision, note) = match check {
         Check::Own => ("pass", format!("{address} is this ENI's")),
         Check::Off => ("pass", format!("{address} isn't this ENI's, but the check is off")),
-        Check::Failed => ("drop", format!("this ENI has {}", eni.ip)),
+        Check::Failed => {
+            let own: Vec<_> = eni.addresses().map(|address| address.to_string()).collect();
+            ("drop", format!("this ENI has {}", own.join(", ")))
+        }
     };
     line("eni", &eni.name, eni.id, subject.to_owned(), decision.to_owned(), note, None)
 }

@@ -47,6 +47,7 @@ pub use snapshot::*;
 pub use trace::{Journey, Probe};
 pub use walk::{Answer, Verdict};
 
+use hops::router;
 use state::{NatKey, NotCommitted, State, View};
 use walk::{At, Walk};
 
@@ -151,7 +152,7 @@ impl Engine {
         match verdict {
             Verdict::Deliver { eni, cut } => {
                 if let At::Sent { eni: sender } = at {
-                    self.state.remember_way(snapshot.eni(sender).serial, &packet.headers, &steps.0);
+                    self.state.remember_way(snapshot, sender, &packet.headers, &steps.0);
                 }
                 Edit::between(&packet.headers, &after).apply(packet, vnet, frame);
                 match cut {
@@ -252,7 +253,7 @@ impl Engine {
     }
 }
 
-/// The network answers ARP itself, for what it knows. Questions never reach a neighbour.
+/// The network answers ARP itself, for what it knows. Questions never reach a neighbour.
 fn answer_arp(snapshot: &Snapshot, port: u16, request: &Arp) -> Result<Mac, DropReason> {
     let asker = snapshot.eni(port);
     if request.src_mac != asker.mac.0 || request.sender_mac != asker.mac.0 {
@@ -263,6 +264,12 @@ fn answer_arp(snapshot: &Snapshot, port: u16, request: &Arp) -> Result<Mac, Drop
     }
     let subnet = snapshot.subnet(asker.subnet);
     if request.target == subnet.router {
+        return Ok(subnet.router_mac.0);
+    }
+    // guests have routes on the link for them.
+    if router::is_link_local_service(request.target.into())
+        || (request.target == subnet.resolver && subnet.cidr.contains(&subnet.resolver))
+    {
         return Ok(subnet.router_mac.0);
     }
     let holder = snapshot.owner(subnet.vpc, request.target.into()).map(|index| (index, snapshot.eni(index)));

@@ -49,8 +49,12 @@ pub struct Eni {
     pub subnet: u16,
     /// Its MAC address.
     pub mac: MacAddress,
-    /// Its private address.
+    /// Its primary private address.
     pub ip: IpAddr,
+    /// Its further private addresses.
+    pub secondary_ips: Vec<IpAddr>,
+    /// Does somebody stand behind it? A stopped instance doesn't.
+    pub in_service: bool,
     /// SDC-0.
     pub source_dest_check: bool,
     /// Its groups, indices.
@@ -59,6 +63,19 @@ pub struct Eni {
     pub kind: EniKind,
     /// Where it came from.
     pub origin: Origin,
+}
+
+impl Eni {
+    /// All its private addresses, the primary one first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + Clone {
+        std::iter::once(self.ip).chain(self.secondary_ips.iter().copied())
+    }
+
+    /// Is `address` one of its own?
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.ip == address || self.secondary_ips.contains(&address)
+    }
 }
 
 /// What stands behind an interface.
@@ -86,6 +103,8 @@ pub struct Subnet {
     pub cidr: Ipv4Net,
     /// The router's address.
     pub router: Ipv4Addr,
+    /// AWS's resolver, which is in the VPC's first subnet.
+    pub resolver: Ipv4Addr,
     /// The router's MAC address in this subnet.
     pub router_mac: MacAddress,
     /// Its route table, index.

@@ -7,7 +7,7 @@ use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
 use crate::drop::DropReason;
 use crate::explain::{Full, Line, NatAct, Recorded, Step};
 use crate::snapshot::{EniKind, Snapshot};
-use crate::state::{Change, Connection, ConnectionKey, Lease, SessionKey, Txn, View};
+use crate::state::{Change, Connection, ConnectionKey, Endpoint, Lease, SessionKey, Txn, View};
 use crate::walk::{At, Verdict, Walk};
 use crate::{Engine, Now};
 
@@ -95,10 +95,12 @@ impl Engine {
 }
 
 impl Engine {
-    /// The way that a connection's packets took, in words; empty if its interface has sent none.
+    /// The way that a connection's packets take, in words; empty if its interface has sent none since the last change
+    /// of the world.
     #[must_use]
     pub fn recall(&self, snapshot: &Snapshot, now: Now, key: &ConnectionKey, connection: &Connection) -> Vec<Line> {
-        let Some(way) = &connection.way else { return Vec::new() };
+        let way = connection.way.as_ref().filter(|way| way.generation == snapshot.generation);
+        let Some(way) = way else { return Vec::new() };
         let flow = if way.reversed { key.flow.reversed() } else { key.flow };
         let kind = match flow.protocol {
             1 if flow.src_port != 0 => Kind::EchoRequest,
@@ -137,12 +139,13 @@ fn retranslate(snapshot: &Snapshot, view: View<'_>, nat: u16, act: NatAct, befor
     let eni = snapshot.eni(snapshot.nat(nat).eni);
     let flow = match act {
         NatAct::Source => {
-            let port = view.session(&SessionKey { nat: eni.serial, flow: before.flow })?;
-            Flow { src: eni.ip, src_port: port, ..before.flow }
+            let used = view.session(&SessionKey { nat: eni.serial, flow: before.flow })?;
+            Flow { src: used.address, src_port: used.port, ..before.flow }
         }
         NatAct::Destination => {
             let sent = SessionKey { nat: eni.serial, flow: before.flow.reversed() };
-            view.lease(&Lease::of(&sent, sent.flow.src_port))?.flow.reversed()
+            let Flow { src: address, src_port: port, .. } = sent.flow;
+            view.lease(&Lease::of(&sent, Endpoint { address, port }))?.flow.reversed()
         }
         NatAct::TimeExceeded | NatAct::FragmentationNeeded | NatAct::Reset | NatAct::Dropped => before.flow,
     };

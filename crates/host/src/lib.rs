@@ -37,4 +37,4 @@ pub use error::HostError;
 pub use guest::{GuestSpec, InterfaceSpec, LinkStats};
 pub use keeper::{Keeper, Process, run_keeper};
 pub use process::detach;
-pub use worker::{Ports, Worker};
+pub use worker::{Ports, Publisher, Worker};

@@ -9,12 +9,21 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, Stats64}
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use crate::error::{Context, HostError};
 
+const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+
 pub(crate) struct Netlink(Socket);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Add,
+    Delete,
+}
 
 impl Netlink {
     /// For the network namespace of this thread.
@@ -35,28 +44,59 @@ impl Netlink {
     }
 
     pub(crate) fn add_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), HostError> {
-        let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.index = index;
-        message.header.prefix_len = prefix;
-        let broadcast = Ipv4Addr::from(u32::from(address) | u32::MAX.checked_shr(prefix.into()).unwrap_or(0));
-        message.attributes = vec![
-            AddressAttribute::Local(IpAddr::V4(address)),
-            AddressAttribute::Address(IpAddr::V4(address)),
-            AddressAttribute::Broadcast(broadcast),
-        ];
-        self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL, "adding an address")
+        let message = address_message(index, address, prefix);
+        self.change(RouteNetlinkMessage::NewAddress(message), NEW, "adding an address")
     }
 
-    pub(crate) fn add_default_route(&self, index: u32, gateway: Ipv4Addr) -> Result<(), HostError> {
-        let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet;
-        message.header.table = RouteHeader::RT_TABLE_MAIN;
-        message.header.protocol = RouteProtocol::Boot;
+    pub(crate) fn delete_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), HostError> {
+        let message = address_message(index, address, prefix);
+        self.change(RouteNetlinkMessage::DelAddress(message), 0, "deleting an address")
+    }
+
+    /// In the main table, or another one.
+    pub(crate) fn add_default_route(
+        &self,
+        index: u32,
+        gateway: Ipv4Addr,
+        table: Option<u32>,
+        metric: Option<u32>,
+    ) -> Result<(), HostError> {
+        let mut message = route_message(index, table);
         message.header.scope = RouteScope::Universe;
-        message.header.kind = RouteType::Unicast;
-        message.attributes = vec![RouteAttribute::Gateway(RouteAddress::Inet(gateway)), RouteAttribute::Oif(index)];
-        self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL, "adding the default route")
+        message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+        message.attributes.extend(metric.map(RouteAttribute::Priority));
+        self.change(RouteNetlinkMessage::NewRoute(message), NEW, "adding a default route")
+    }
+
+    /// The block that `address` is in, on the link, in another table than the main one.
+    pub(crate) fn add_link_route(
+        &self,
+        index: u32,
+        address: Ipv4Addr,
+        prefix: u8,
+        table: u32,
+    ) -> Result<(), HostError> {
+        let mut message = route_message(index, Some(table));
+        message.header.scope = RouteScope::Link;
+        message.header.destination_prefix_length = prefix;
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+        let block = Ipv4Addr::from(u32::from(address) & mask);
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(block)));
+        message.attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(address)));
+        self.change(RouteNetlinkMessage::NewRoute(message), NEW, "adding a route")
+    }
+
+    /// What comes from `address` is routed by `table`, or no more.
+    pub(crate) fn rule(&self, change: Change, address: Ipv4Addr, table: u32) -> Result<(), HostError> {
+        let mut message = RuleMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.src_len = 32;
+        message.header.action = RuleAction::ToTable;
+        message.attributes = vec![RuleAttribute::Source(IpAddr::V4(address)), RuleAttribute::Table(table)];
+        match change {
+            Change::Add => self.change(RouteNetlinkMessage::NewRule(message), NEW, "adding a routing rule"),
+            Change::Delete => self.change(RouteNetlinkMessage::DelRule(message), 0, "deleting a routing rule"),
+        }
     }
 
     pub(crate) fn stats(&self, index: u32) -> Result<Stats64, HostError> {
@@ -100,4 +140,32 @@ impl Netlink {
             _ => Ok(answer),
         }
     }
+}
+
+fn address_message(index: u32, address: Ipv4Addr, prefix: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.index = index;
+    message.header.prefix_len = prefix;
+    let broadcast = Ipv4Addr::from(u32::from(address) | u32::MAX.checked_shr(prefix.into()).unwrap_or(0));
+    message.attributes = vec![
+        AddressAttribute::Local(IpAddr::V4(address)),
+        AddressAttribute::Address(IpAddr::V4(address)),
+        AddressAttribute::Broadcast(broadcast),
+    ];
+    message
+}
+
+fn route_message(index: u32, table: Option<u32>) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet;
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.kind = RouteType::Unicast;
+    message.attributes = vec![RouteAttribute::Oif(index)];
+    match table {
+        // The header has eight bits for it.
+        Some(table) => message.attributes.push(RouteAttribute::Table(table)),
+        None => message.header.table = RouteHeader::RT_TABLE_MAIN,
+    }
+    message
 }

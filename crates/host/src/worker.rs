@@ -1,13 +1,15 @@
 //! The packet loop: a plain thread that owns some TAPs' reading sides, and the clock.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, Cache};
 use minivpc_dataplane::{Engine, Now, Snapshot};
 use minivpc_packet::VnetHeader;
-use rustix::event::epoll;
+use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
 
 use crate::error::{Context, HostError};
@@ -23,30 +25,104 @@ pub struct Ports {
     /// The world.
     pub snapshot: Snapshot,
     /// The TAP of each interface; none where no guest stands behind.
-    pub taps: Vec<Option<Arc<OwnedFd>>>,
+    taps: Vec<Option<Arc<OwnedFd>>>,
+    /// The number that an interface has in this snapshot, by the number that it always has.
+    ports: HashMap<u32, u16>,
 }
+
+impl Ports {
+    /// `taps` are in the order of the snapshot's interfaces.
+    #[must_use]
+    pub fn new(snapshot: Snapshot, taps: Vec<Option<Arc<OwnedFd>>>) -> Self {
+        let ports = snapshot.enis.iter().zip(0..).map(|(eni, port)| (eni.serial.0, port)).collect();
+        Self { snapshot, taps, ports }
+    }
+
+    fn taps(&self) -> impl Iterator<Item = (u32, &Arc<OwnedFd>)> {
+        let enis = self.snapshot.enis.iter().zip(&self.taps);
+        enis.filter_map(|(eni, tap)| Some((eni.serial.0, tap.as_ref()?)))
+    }
+
+    fn has(&self, tap: &Arc<OwnedFd>) -> bool {
+        self.taps.iter().flatten().any(|other| Arc::ptr_eq(other, tap))
+    }
+}
+
+/// What epoll says when somebody has published; interfaces are named by their serials, which are shorter.
+const WAKE: u64 = u64::MAX;
 
 /// Moves the frames of a lab.
 pub struct Worker {
     engine: Arc<Engine>,
     ports: Arc<ArcSwap<Ports>>,
     clock: Instant,
-    epoll: OwnedFd,
+    epoll: Arc<OwnedFd>,
+    wake: Arc<OwnedFd>,
+    turned: Sender<u64>,
+}
+
+/// Changes the world under a worker.
+pub struct Publisher {
+    ports: Arc<ArcSwap<Ports>>,
+    epoll: Arc<OwnedFd>,
+    wake: Arc<OwnedFd>,
+    turned: Mutex<Receiver<u64>>,
+}
+
+impl Publisher {
+    /// What is published now.
+    #[must_use]
+    pub fn load(&self) -> Arc<Ports> {
+        self.ports.load_full()
+    }
+
+    /// Publishes `next`, and returns when no frame is forwarded by what was published before.
+    ///
+    /// # Errors
+    /// What epoll refuses; nothing is published then.
+    pub fn publish(&self, next: Ports) -> Result<(), HostError> {
+        let turned = self.turned.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, generation) = (self.load(), next.snapshot.generation);
+        let mut added: Vec<&Arc<OwnedFd>> = Vec::new();
+        // Not an error of anybody's: a guest's link may be gone, and its TAP with it.
+        let forget = |tap: &Arc<OwnedFd>| {
+            let _ = epoll::delete(&self.epoll, tap);
+        };
+        for (serial, tap) in next.taps().filter(|(_, tap)| !before.has(tap)) {
+            let data = epoll::EventData::new_u64(serial.into());
+            if let Err(error) = epoll::add(&self.epoll, tap, data, epoll::EventFlags::IN) {
+                added.into_iter().for_each(forget);
+                return Err(error).context("epoll");
+            }
+            added.push(tap);
+        }
+        before.taps().filter(|(_, tap)| !next.has(tap)).for_each(|(_, tap)| forget(tap));
+        self.ports.store(Arc::new(next));
+        rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).context("waking the worker")?;
+        while turned.recv().is_ok_and(|seen| seen != generation) {}
+        Ok(())
+    }
 }
 
 impl Worker {
-    /// A worker for all ports that are published now. `clock` is when the lab came up.
+    /// A worker for a lab, and how to publish to it. `clock` is when the lab came up.
     ///
     /// # Errors
     /// What epoll refuses.
-    pub fn new(engine: Arc<Engine>, ports: Arc<ArcSwap<Ports>>, clock: Instant) -> Result<Self, HostError> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll")?;
-        for (port, tap) in (0_u64..).zip(&ports.load().taps) {
-            if let Some(tap) = tap {
-                epoll::add(&epoll, tap, epoll::EventData::new_u64(port), epoll::EventFlags::IN).context("epoll")?;
-            }
-        }
-        Ok(Self { engine, ports, clock, epoll })
+    pub fn new(engine: Arc<Engine>, clock: Instant) -> Result<(Self, Publisher), HostError> {
+        let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll")?);
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("eventfd")?;
+        let wake = Arc::new(wake);
+        epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).context("epoll")?;
+        let ports = Arc::new(ArcSwap::from_pointee(Ports::new(Snapshot::default(), Vec::new())));
+        let (turned, turns) = channel();
+        let publisher = Publisher {
+            ports: Arc::clone(&ports),
+            epoll: Arc::clone(&epoll),
+            wake: Arc::clone(&wake),
+            turned: Mutex::new(turns),
+        };
+        Ok((Self { engine, ports, clock, epoll, wake, turned }, publisher))
     }
 
     /// Forwards until the process ends.
@@ -57,6 +133,7 @@ impl Worker {
         let mut cache = Cache::new(Arc::clone(&self.ports));
         let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
         let mut buffer = vec![0; LONGEST];
+        let mut generation = 0;
         loop {
             let ready = match epoll::wait(&self.epoll, &mut events[..], None) {
                 Err(Errno::INTR) => continue,
@@ -64,8 +141,19 @@ impl Worker {
             };
             let now = Now(self.clock.elapsed().as_nanos() as u64);
             let ports = cache.load();
+            if ports.snapshot.generation != generation {
+                generation = ports.snapshot.generation;
+                // Nobody publishes any more when the other side is gone.
+                let _ = self.turned.send(generation);
+            }
             for event in &events[..ready] {
-                let port = event.data.u64() as u16;
+                let token = event.data.u64();
+                if token == WAKE {
+                    let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+                }
+                // An interface that has just gone may still have been ready.
+                let serial = u32::try_from(token).ok();
+                let Some(&port) = serial.and_then(|serial| ports.ports.get(&serial)) else { continue };
                 for _ in 0..BURST {
                     if !self.frame(ports, now, port, &mut buffer) {
                         break;

@@ -11,7 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use minivpc_host::{GuestSpec, InterfaceSpec, Keeper, guest::exec::exec, run_keeper};
+use minivpc_host::{
+    GuestSpec, InterfaceSpec, Keeper,
+    guest::exec::{Directory, exec},
+    run_keeper,
+};
 
 const VNET_HEADER: usize = 10;
 
@@ -21,7 +25,7 @@ fn main() {
         Some("keeper") => run_keeper(std::io::stdin().as_fd().try_clone_to_owned().unwrap()).unwrap(),
         Some("enter") => {
             let init = Keeper::connect(Path::new(&arguments[1])).unwrap().enter("one").unwrap();
-            std::process::exit(exec(&init, &arguments[2..]).unwrap());
+            std::process::exit(exec(&init, &arguments[2..], Directory::Writable).unwrap());
         }
         _ => run_tests(),
     }
@@ -115,10 +119,12 @@ fn guest(name: &str) -> GuestSpec {
         hostname: "ip-10-0-0-11.ap-northeast-3.compute.internal".to_owned(),
         default_ttl: 255,
         sysctls: vec![("net.ipv4.ip_forward".to_owned(), "1".to_owned())],
+        plain_network: false,
         interfaces: vec![InterfaceSpec {
             name: "eth0".to_owned(),
             mac: [6, 0, 0, 0, 0, 1],
             address: Ipv4Addr::new(10, 0, 0, 11),
+            secondary: Vec::new(),
             prefix: 24,
             gateway: Ipv4Addr::new(10, 0, 0, 1),
             mtu: 9001,

@@ -110,8 +110,9 @@ impl World {
     pub fn find_instance(&self, text: &str) -> Result<InstanceId, FindError> {
         let last = text.rsplit('/').next().unwrap_or_default();
         let address = last.parse::<Ipv4Addr>().ok();
-        let candidates = self.instances().map(|instance| {
-            let holds = address.is_some_and(|address| self.interfaces_of(instance).any(|e| e.private_ip == address));
+        let candidates = self.instances().filter(|instance| !instance.is_terminated()).map(|instance| {
+            let held = |address| self.interfaces_of(instance).any(|eni| eni.addresses().any(|a| a == address));
+            let holds = address.is_some_and(held);
             let name = if holds { last } else { instance.tags.name().unwrap_or_default() };
             self.instance_candidate(instance, name, instance.id)
         });

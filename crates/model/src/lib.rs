@@ -2,7 +2,7 @@
 //!
 //! A [`World`] holds the resources of one lab as plain data under AWS's names. It changes only through
 //! [`World::apply`] with one [`Op`], which is named after the EC2 action it stands for and does all of it or
-//! nothing; a refusal carries AWS's error code and text.
+//! nothing; a refusal carries AWS's error code and text. [`plan`] finds the operations from one world to another.
 //!
 //! ```text
 //!   lab file ─┐                         ┌─ dataplane::compile → Snapshot
@@ -22,6 +22,7 @@
 mod find;
 mod id;
 mod op;
+mod plan;
 mod refusal;
 mod resource;
 mod traffic;
@@ -30,6 +31,7 @@ mod world;
 pub use find::{FindError, ResourceKind};
 pub use id::*;
 pub use op::*;
+pub use plan::{KeptRoutes, Plan, plan};
 pub use refusal::{ErrorCode, Refusal};
 pub use resource::*;
 pub use traffic::{PortRange, Traffic};

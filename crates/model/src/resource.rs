@@ -63,7 +63,7 @@ impl fmt::Debug for MacAddress {
 }
 
 /// A VPC with what AWS makes along with it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vpc {
     /// Its id.
     pub id: VpcId,
@@ -85,8 +85,16 @@ pub struct Vpc {
     pub origin: Origin,
 }
 
+impl Vpc {
+    /// The resolver's address, base + 2 of the primary block.
+    #[must_use]
+    pub fn resolver(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.cidr.network()) + 2)
+    }
+}
+
 /// A subnet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subnet {
     /// Its id.
     pub id: SubnetId,
@@ -132,7 +140,7 @@ impl Subnet {
 }
 
 /// A route table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteTable {
     /// Its id.
     pub id: RouteTableId,
@@ -147,7 +155,7 @@ pub struct RouteTable {
 }
 
 /// A route.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// What it matches.
     pub destination: IpNet,
@@ -182,7 +190,7 @@ pub enum RouteOrigin {
 }
 
 /// A security group (SG-1).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecurityGroup {
     /// Its id.
     pub id: SecurityGroupId,
@@ -203,7 +211,7 @@ pub struct SecurityGroup {
 }
 
 /// One rule of a security group; rules only allow.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecurityGroupRule {
     /// Which packets.
     pub traffic: Traffic,
@@ -234,7 +242,7 @@ impl fmt::Display for Peer {
 }
 
 /// A network ACL (NACL-1).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkAcl {
     /// Its id.
     pub id: NetworkAclId,
@@ -251,7 +259,7 @@ pub struct NetworkAcl {
 }
 
 /// One entry of a network ACL.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkAclEntry {
     /// What happens to matching packets.
     pub action: RuleAction,
@@ -273,7 +281,7 @@ pub enum RuleAction {
 }
 
 /// An internet gateway.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InternetGateway {
     /// Its id.
     pub id: InternetGatewayId,
@@ -286,7 +294,7 @@ pub struct InternetGateway {
 }
 
 /// An Elastic IP address.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     /// Its id.
     pub id: AllocationId,
@@ -301,7 +309,7 @@ pub struct Address {
 }
 
 /// A network interface.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkInterface {
     /// Its id.
     pub id: NetworkInterfaceId,
@@ -311,8 +319,10 @@ pub struct NetworkInterface {
     pub subnet: SubnetId,
     /// Its MAC address.
     pub mac: MacAddress,
-    /// Its private address.
+    /// Its primary private address.
     pub private_ip: Ipv4Addr,
+    /// Further private addresses, in the order in which they were given.
+    pub secondary_private_ips: Vec<Ipv4Addr>,
     /// Its groups; none for a NAT gateway's (NAT-4).
     pub groups: Vec<SecurityGroupId>,
     /// SDC-0.
@@ -323,6 +333,13 @@ pub struct NetworkInterface {
     pub tags: Tags,
     /// Where it came from.
     pub origin: Origin,
+}
+
+impl NetworkInterface {
+    /// All private addresses, the primary one first.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        std::iter::once(self.private_ip).chain(self.secondary_private_ips.iter().copied())
+    }
 }
 
 /// What a network interface belongs to.
@@ -340,13 +357,13 @@ pub enum Attachment {
 }
 
 /// A NAT gateway.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatGateway {
     /// Its id.
     pub id: NatGatewayId,
     /// Its subnet.
     pub subnet: SubnetId,
-    /// Its interface, which holds its private address.
+    /// Its interface, which holds its private addresses (NAT-5); gone when the gateway is deleted.
     pub network_interface: NetworkInterfaceId,
     /// Public or private (NAT-1).
     pub connectivity: Connectivity,
@@ -360,20 +377,31 @@ pub struct NatGateway {
     pub origin: Origin,
 }
 
+impl NatGateway {
+    /// Does it serve?
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.state == NatGatewayState::Available
+    }
+}
+
 /// AWS's `ConnectivityType`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Connectivity {
     /// No Elastic IP.
     Private,
-    /// With an Elastic IP, which only the internet gateway uses (NAT-2).
-    Public(AllocationId),
+    /// With an Elastic IP for each of its private addresses, in their order, which only the internet gateway uses
+    /// (NAT-2).
+    Public(Vec<AllocationId>),
 }
 
-/// NAT-33.
+/// NAT-33. Creating and deleting take no time here, so nobody sees `pending` and `deleting`, and nothing fails later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NatGatewayState {
     /// In service.
     Available,
+    /// Gone, but still shown.
+    Deleted,
 }
 
 impl NatGatewayState {
@@ -382,12 +410,13 @@ impl NatGatewayState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Available => "available",
+            Self::Deleted => "deleted",
         }
     }
 }
 
 /// An instance.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     /// Its id.
     pub id: InstanceId,
@@ -395,7 +424,7 @@ pub struct Instance {
     pub state: InstanceState,
     /// What its guest looks like.
     pub image: Image,
-    /// Its interfaces by device index.
+    /// Its interfaces, by device index; gone when it is terminated.
     pub network_interfaces: Vec<NetworkInterfaceId>,
     /// Asked for a public address from Amazon's pool.
     pub associate_public_ip: bool,
@@ -405,11 +434,29 @@ pub struct Instance {
     pub origin: Origin,
 }
 
+impl Instance {
+    /// Does its guest run?
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.state == InstanceState::Running
+    }
+
+    /// Is it gone, and only still shown?
+    #[must_use]
+    pub fn is_terminated(&self) -> bool {
+        self.state == InstanceState::Terminated
+    }
+}
+
 /// AWS's instance state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum InstanceState {
     /// Running.
     Running,
+    /// Without a guest, but with its interfaces and addresses.
+    Stopped,
+    /// Gone, but still shown.
+    Terminated,
 }
 
 impl InstanceState {
@@ -418,6 +465,8 @@ impl InstanceState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Terminated => "terminated",
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::*;
 
 /// All resources of a lab. Reading is free; changing goes through [`World::apply`](crate::World::apply).
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct World {
     pub(crate) vpcs: BTreeMap<VpcId, Vpc>,
     pub(crate) subnets: BTreeMap<SubnetId, Subnet>,
@@ -80,7 +80,7 @@ tables! {
     /// All NAT gateways, by id.
     nat_gateways, nat_gateway: NatGatewayId => NatGateway, NatGatewayNotFound, "NatGatewayId", "natGateway";
     /// All instances, by id.
-    instances, instance: InstanceId => Instance, InvalidParameterValue, "InstanceId", "instance";
+    instances, instance: InstanceId => Instance, InvalidInstanceIdNotFound, "InstanceId", "instance";
 }
 
 impl World {
@@ -101,8 +101,10 @@ impl World {
         let there = match route.target {
             RouteTarget::Local => true,
             RouteTarget::InternetGateway(id) => self.internet_gateways.contains_key(&id),
-            RouteTarget::NatGateway(id) => self.nat_gateways.contains_key(&id),
-            RouteTarget::NetworkInterface(id) => self.network_interfaces.contains_key(&id),
+            RouteTarget::NatGateway(id) => self.nat_gateways.get(&id).is_some_and(NatGateway::is_available),
+            RouteTarget::NetworkInterface(id) => {
+                self.network_interfaces.get(&id).is_some_and(|eni| self.is_in_service(eni))
+            }
         };
         if there { RouteState::Active } else { RouteState::Blackhole }
     }
@@ -113,8 +115,17 @@ impl World {
         if subnet.is_reserved(address) {
             return Some(AddressOwner::Reserved);
         }
-        let holds = |eni: &&NetworkInterface| eni.subnet == subnet.id && eni.private_ip == address;
+        let holds = |eni: &&NetworkInterface| eni.subnet == subnet.id && eni.addresses().any(|held| held == address);
         self.network_interfaces.values().find(holds).map(|eni| AddressOwner::NetworkInterface(eni.id))
+    }
+
+    /// Does somebody stand behind the interface, who could receive a packet? A stopped instance doesn't.
+    #[must_use]
+    pub fn is_in_service(&self, eni: &NetworkInterface) -> bool {
+        match eni.attachment {
+            Attachment::Instance { instance, .. } => self.instances.get(&instance).is_some_and(Instance::is_running),
+            Attachment::NatGateway(_) => true,
+        }
     }
 
     pub(crate) fn next_serial(&mut self) -> Serial {

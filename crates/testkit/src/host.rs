@@ -12,9 +12,10 @@ use crate::frame::Seen;
 const MOST_QUOTED: usize = 576 - 28;
 
 /// A simulated host behind one interface.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Host {
-    pub ip: Ipv4Addr,
+    /// Its addresses, the primary one first.
+    pub ips: Vec<Ipv4Addr>,
     pub mac: [u8; 6],
     pub ttl: u8,
     /// TCP ports that somebody listens on, and UDP ports that echo.
@@ -27,7 +28,7 @@ impl Host {
         let flow = seen.headers.flow;
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (flow.src, flow.dst) else { return None };
         // A fragment alone is answered by nobody.
-        if dst != self.ip || seen.headers.fragment.is_some() {
+        if !self.ips.contains(&dst) || seen.headers.fragment.is_some() {
             return None;
         }
         let reply = PacketBuilder::ethernet2(self.mac, seen.headers.src_mac).ipv4(dst.octets(), src.octets(), self.ttl);

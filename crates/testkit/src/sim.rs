@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use etherparse::{ArpEthIpv4Packet, ArpOperation, ArpPacket, PacketBuilder};
 use minivpc_dataplane::state::NatKey;
 use minivpc_dataplane::{DropReason, Dropped, Engine, EniKind, Journey, Kind, Now, Probe, Snapshot, compile};
-use minivpc_model::World;
+use minivpc_model::{NetworkInterfaceId, World};
 use minivpc_packet::{Mac, VnetHeader};
 
 use crate::frame::{Packet, Seen, cut};
@@ -23,8 +23,8 @@ pub struct Sim {
     pub snapshot: Snapshot,
     /// The virtual time.
     pub now: Now,
-    hosts: BTreeMap<u16, Host>,
-    received: BTreeMap<u16, Vec<Seen>>,
+    hosts: BTreeMap<NetworkInterfaceId, Host>,
+    received: BTreeMap<NetworkInterfaceId, Vec<Seen>>,
     queue: VecDeque<(u16, VnetHeader, Vec<u8>)>,
     silent: bool,
 }
@@ -40,20 +40,32 @@ impl Sim {
     #[must_use]
     pub fn with_key(world: &World, key: [u8; 16]) -> Self {
         let snapshot = compile(world, 1).unwrap();
-        let mut hosts = BTreeMap::new();
-        for (port, eni) in (0..).zip(&snapshot.enis) {
-            if let (EniKind::Guest { default_ttl }, IpAddr::V4(ip)) = (eni.kind, eni.ip) {
-                hosts.insert(port, Host { ip, mac: eni.mac.0, ttl: default_ttl, open: Default::default() });
-            }
-        }
         let engine = Engine::new(NatKey(key));
         let now = Now::seconds(1);
-        Self { engine, snapshot, now, hosts, received: BTreeMap::new(), queue: VecDeque::new(), silent: false }
+        let (hosts, received, queue) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        let mut sim = Self { engine, snapshot, now, hosts, received, queue, silent: false };
+        sim.add_hosts();
+        sim
     }
 
-    /// The world changes; flows live on.
+    /// The world changes; flows live on, and so do the hosts that stay.
     pub fn publish(&mut self, world: &World) {
         self.snapshot = compile(world, self.snapshot.generation + 1).unwrap();
+        self.hosts.retain(|id, _| self.snapshot.eni_of(*id).is_some());
+        self.add_hosts();
+    }
+
+    fn add_hosts(&mut self) {
+        for eni in &self.snapshot.enis {
+            let EniKind::Guest { default_ttl } = eni.kind else { continue };
+            let host = || Host { mac: eni.mac.0, ttl: default_ttl, ..Host::default() };
+            let ips = eni.addresses().filter_map(|ip| if let IpAddr::V4(v4) = ip { Some(v4) } else { None });
+            self.hosts.entry(eni.id).or_insert_with(host).ips = ips.collect();
+        }
+    }
+
+    fn host(&self, port: u16) -> &Host {
+        &self.hosts[&self.snapshot.eni(port).id]
     }
 
     /// The port of an instance's first interface.
@@ -66,7 +78,7 @@ impl Sim {
 
     /// Somebody listens on this port of the instance.
     pub fn open(&mut self, instance: &str, port: u16) {
-        let at = self.port(instance);
+        let at = self.snapshot.eni(self.port(instance)).id;
         self.hosts.get_mut(&at).unwrap().open.insert(port);
     }
 
@@ -91,8 +103,8 @@ impl Sim {
     /// The same to a MAC address that the instance knows from somewhere.
     pub fn send_to_mac(&mut self, from: &str, packet: &Packet, to: Mac) {
         let port = self.port(from);
-        let host = &self.hosts[&port];
-        let frame = packet.frame(host.ip, host.mac, to);
+        let host = self.host(port);
+        let frame = packet.frame(host.ips[0], host.mac, to);
         self.send_frame(from, VnetHeader::PLAIN, frame);
     }
 
@@ -101,8 +113,8 @@ impl Sim {
         let port = self.port(from);
         let subnet = self.snapshot.subnet(self.snapshot.eni(port).subnet);
         let router = subnet.router_mac.0;
-        let host = &self.hosts[&port];
-        let mut frame = packet.frame(host.ip, host.mac, router);
+        let host = self.host(port);
+        let mut frame = packet.frame(host.ips[0], host.mac, router);
         // Without the DF bit, and with an identification.
         frame[20] = 0;
         frame[18..20].copy_from_slice(&id.to_be_bytes());
@@ -127,10 +139,9 @@ impl Sim {
             });
             for (to, vnet, frame) in emitted {
                 let Some(seen) = Seen::read(&vnet, &frame) else { continue };
-                let host = self.hosts.get(&to).filter(|_| !self.silent);
-                let answer = host.and_then(|host| host.answer(&seen));
+                let answer = if self.silent { None } else { self.host(to).answer(&seen) };
                 self.queue.extend(answer.map(|frame| (to, VnetHeader::PLAIN, frame)));
-                self.received.entry(to).or_default().push(seen);
+                self.received.entry(self.snapshot.eni(to).id).or_default().push(seen);
             }
         }
         panic!("an exchange without end");
@@ -139,8 +150,8 @@ impl Sim {
     /// Who has `target`? The MAC address that the instance is told.
     pub fn arp(&mut self, from: &str, target: Ipv4Addr) -> Option<Mac> {
         let port = self.port(from);
-        let host = &self.hosts[&port];
-        self.arp_as(from, host.mac, host.ip, target)
+        let host = self.host(port);
+        self.arp_as(from, host.mac, host.ips[0], target)
     }
 
     /// The same by an asker that may not be who it says.
@@ -166,8 +177,8 @@ impl Sim {
 
     /// What the instance has received since it was asked last.
     pub fn received(&mut self, instance: &str) -> Vec<Seen> {
-        let port = self.port(instance);
-        self.received.remove(&port).unwrap_or_default()
+        let eni = self.snapshot.eni(self.port(instance)).id;
+        self.received.remove(&eni).unwrap_or_default()
     }
 
     /// What was dropped since the beginning: reason and how often, by reason.

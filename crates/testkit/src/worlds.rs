@@ -139,6 +139,7 @@ impl Builder {
             subnet,
             connectivity,
             private_ip: Some(ip.parse().unwrap()),
+            secondary_private_ips: Vec::new(),
             network_interface: NetworkInterfaceId::from_seed(self.seed()),
             mac: MacAddress::from_seed(self.seed()),
             create_time: "2021-09-25T10:50:53Z".to_owned(),
@@ -166,22 +167,28 @@ impl Builder {
         groups: &[SecurityGroupId],
         source_dest_check: bool,
     ) -> NetworkInterfaceId {
-        let network_interface = NetworkInterfaceId::from_seed(self.seed());
-        let request = RunInstance {
-            id: InstanceId::from_seed(self.seed()),
+        let id = NetworkInterfaceId::from_seed(self.seed());
+        let interface = NewInterface {
+            id,
+            device_index: 0,
             subnet,
             private_ip: Some(ip.parse().unwrap()),
-            network_interface,
+            secondary_private_ips: Vec::new(),
             mac: MacAddress::from_seed(self.seed()),
             groups: groups.to_vec(),
             source_dest_check,
+            origin: Origin::default(),
+        };
+        let request = RunInstance {
+            id: InstanceId::from_seed(self.seed()),
+            interfaces: vec![interface],
             associate_public_ip: false,
             image: Image::AmazonLinux2,
             tags: Tags::named(name),
             origin: Origin::default(),
         };
         self.apply(Op::RunInstance(request));
-        network_interface
+        id
     }
 }
 

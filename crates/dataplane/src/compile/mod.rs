@@ -56,14 +56,18 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
         route_tables: Index::new("route tables", world.route_tables().map(|x| x.id))?,
         groups: Index::new("security groups", world.security_groups().map(|x| x.id))?,
         acls: Index::new("network ACLs", world.network_acls().map(|x| x.id))?,
-        nats: Index::new("NAT gateways", world.nat_gateways().map(|x| x.id))?,
+        nats: Index::new("NAT gateways", available(world).map(|x| x.id))?,
         igws: Index::new("internet gateways", world.internet_gateways().map(|x| x.id))?,
         enis: Index::new("network interfaces", world.network_interfaces().map(|x| x.id))?,
     };
     let c = &compiler;
     let subnets: Vec<_> = world.subnets().map(|subnet| c.subnet(subnet)).collect();
     let enis: Vec<_> = world.network_interfaces().map(|eni| c.eni(eni)).collect();
-    let owners = enis.iter().zip(0..).map(|(eni, n)| ((subnets[usize::from(eni.subnet)].vpc, eni.ip), n)).collect();
+    let owners = enis.iter().zip(0..).flat_map(|(eni, n)| {
+        let vpc = subnets[usize::from(eni.subnet)].vpc;
+        eni.addresses().map(move |address| ((vpc, address), n))
+    });
+    let owners = owners.collect();
     let neighbours = enis.iter().zip(0..).map(|(eni, n)| ((eni.subnet, eni.mac), n)).collect();
     Ok(Snapshot {
         generation,
@@ -74,9 +78,13 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
         route_tables: world.route_tables().map(|table| c.route_table(table)).collect(),
         groups: world.security_groups().map(|group| c.group(group)).collect(),
         acls: world.network_acls().map(acl).collect(),
-        nats: world.nat_gateways().map(|nat| c.nat(nat)).collect(),
+        nats: available(world).map(|nat| c.nat(nat)).collect(),
         igws: world.internet_gateways().map(igw).collect(),
     })
+}
+
+fn available(world: &World) -> impl Iterator<Item = &model::NatGateway> {
+    world.nat_gateways().filter(|nat| nat.is_available())
 }
 
 fn name(tags: &Tags, id: impl ToString) -> String {
@@ -92,6 +100,7 @@ impl Compiler<'_> {
             vpc: self.vpcs.of(subnet.vpc),
             cidr: subnet.cidr,
             router: subnet.router(),
+            resolver: self.world.vpc(subnet.vpc).map_or(subnet.router(), model::Vpc::resolver),
             router_mac: subnet.router_mac(),
             route_table: route_table.unwrap_or_default(),
             acl: self.acls.of(subnet.network_acl),
@@ -118,6 +127,8 @@ impl Compiler<'_> {
             subnet: self.subnets.of(eni.subnet),
             mac: eni.mac,
             ip: eni.private_ip.into(),
+            secondary_ips: eni.secondary_private_ips.iter().copied().map(IpAddr::from).collect(),
+            in_service: self.world.is_in_service(eni),
             source_dest_check: eni.source_dest_check,
             groups: eni.groups.iter().map(|group| self.groups.of(*group)).collect(),
             kind,
@@ -153,7 +164,8 @@ impl Compiler<'_> {
 
     fn group(&self, group: &model::SecurityGroup) -> SecurityGroup {
         let carriers = self.world.network_interfaces().filter(|eni| eni.groups.contains(&group.id));
-        let mut members: Vec<IpAddr> = carriers.map(|eni| eni.private_ip.into()).collect();
+        let mut members: Vec<IpAddr> =
+            carriers.flat_map(model::NetworkInterface::addresses).map(IpAddr::from).collect();
         members.sort_unstable();
         let rules = |rules: &[model::SecurityGroupRule]| rules.iter().map(|rule| self.rule(rule)).collect();
         SecurityGroup {

@@ -11,7 +11,7 @@ use crate::walk::{At, Next, Verdict, Walk};
 pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     let eni = walk.snapshot.eni(index);
     let packet = &walk.packet;
-    let own = packet.flow.src == eni.ip;
+    let own = eni.has(packet.flow.src);
     let reason = if packet.src_mac != eni.mac.0 {
         Some(DropReason::SourceMac)
     } else if !own && eni.source_dest_check {
@@ -79,13 +79,14 @@ pub fn arrive<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     if let EniKind::Nat(nat) = eni.kind {
         return Next::Go(At::Nat { nat });
     }
-    let check = match (walk.packet.flow.dst == eni.ip, eni.source_dest_check) {
+    let check = match (eni.has(walk.packet.flow.dst), eni.source_dest_check) {
         (true, _) => Check::Own,
         (false, false) => Check::Off,
         (false, true) => Check::Failed,
     };
     walk.pass(Step::DestinationCheck { eni: index, check });
     match check {
+        _ if !eni.in_service => Next::End(Verdict::Drop(DropReason::NotInService)),
         Check::Failed => Next::End(Verdict::Drop(DropReason::DestinationCheck)),
         Check::Own | Check::Off => Next::Go(At::ArrivedRules { eni: index }),
     }

@@ -8,7 +8,7 @@ use super::security_group;
 use crate::drop::DropReason;
 use crate::explain::{NatAct, Recorder, Step};
 use crate::snapshot::Eni;
-use crate::state::{Change, Destination, Lease, SessionKey, Sight};
+use crate::state::{Change, Destination, Endpoint, Lease, SessionKey, Sight};
 use crate::walk::{Answer, At, Next, Verdict, Walk};
 
 /// Sessions of one address towards one destination (NAT-10).
@@ -32,10 +32,10 @@ enum Act {
 pub fn translate<R: Recorder>(walk: &mut Walk<'_, R>, nat: u16) -> Next {
     let eni = walk.snapshot.eni(walk.snapshot.nat(nat).eni);
     let before = walk.packet;
-    let act = if before.flow.src == eni.ip {
+    let act = if eni.has(before.flow.src) {
         // NAT-22, NAT-24.
         Act::Drop(DropReason::RouteLoop)
-    } else if before.flow.dst == eni.ip {
+    } else if eni.has(before.flow.dst) {
         inward(walk, eni)
     } else {
         outward(walk, eni)
@@ -96,11 +96,11 @@ fn outward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
     }
     if let Kind::IcmpError { kind, code, quoted } = packet.kind {
         // NAT-14, from a client about something that it received.
-        let Some(port) = walk.view.session(&SessionKey { nat: eni.serial, flow: quoted.reversed() }) else {
+        let Some(used) = walk.view.session(&SessionKey { nat: eni.serial, flow: quoted.reversed() }) else {
             return Act::Drop(DropReason::NatNoSession);
         };
-        let quoted = Flow { dst: eni.ip, dst_port: port, ..quoted };
-        let flow = Flow { src: eni.ip, ..packet.flow };
+        let quoted = Flow { dst: used.address, dst_port: used.port, ..quoted };
+        let flow = Flow { src: used.address, ..packet.flow };
         return Act::Translate(
             NatAct::Source,
             Headers { flow, kind: Kind::IcmpError { kind, code, quoted }, ..*packet },
@@ -116,17 +116,17 @@ fn outward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
         }
     };
     let key = SessionKey { nat: eni.serial, flow: packet.flow };
-    let (port, change) = match walk.view.session(&key) {
-        Some(port) => (port, Change::SeeSession(key, Sight::of(packet, walk.now, true))),
+    let (used, change) = match walk.view.session(&key) {
+        Some(used) => (used, Change::SeeSession(key, Sight::of(packet, walk.now, true))),
         // NAT-18: whatever the session was, it is over. An answer to a SYN has never had one.
         None if !opens && ends_with_reset(packet.kind) => return Act::Answer(NatAct::Reset, Answer::Reset),
         None if !opens => return Act::Drop(DropReason::NatNoSession),
-        None => match free_port(walk, &key) {
-            Some(port) => (port, Change::OpenSession(key, port)),
+        None => match free_endpoint(walk, eni, &key) {
+            Some(free) => (free, Change::OpenSession(key, free)),
             None => return Act::Drop(DropReason::NatPortAllocation),
         },
     };
-    let flow = Flow { src: eni.ip, src_port: port, ..packet.flow };
+    let flow = Flow { src: used.address, src_port: used.port, ..packet.flow };
     Act::Translate(NatAct::Source, Headers { flow, ..*packet }, Some(change))
 }
 
@@ -134,12 +134,20 @@ fn ends_with_reset(kind: Kind) -> bool {
     matches!(kind, Kind::Tcp(flags) if flags & (tcp_flags::SYN | tcp_flags::RST) == 0)
 }
 
-fn free_port<R>(walk: &Walk<'_, R>, key: &SessionKey) -> Option<u16> {
-    if walk.view.sessions_towards(&Lease::of(key, 0).to) >= MOST_SESSIONS {
-        return None;
-    }
-    let mut tries = (0..ATTEMPTS).map(|attempt| walk.key.port(key, attempt));
-    tries.find(|port| walk.view.lease(&Lease::of(key, *port)).is_none())
+/// Each address of the gateway has its own ports towards a destination (NAT-10).
+fn free_endpoint<R>(walk: &Walk<'_, R>, eni: &Eni, key: &SessionKey) -> Option<Endpoint> {
+    let count = 1 + eni.secondary_ips.len();
+    let first = walk.key.address(key, count);
+    let mut addresses = eni.addresses().cycle().skip(first).take(count);
+    addresses.find_map(|address| {
+        let lease = |port| Lease::of(key, Endpoint { address, port });
+        if walk.view.sessions_towards(&lease(0).to) >= MOST_SESSIONS {
+            return None;
+        }
+        let mut tries = (0..ATTEMPTS).map(|attempt| walk.key.port(key, attempt));
+        let port = tries.find(|port| walk.view.lease(&lease(*port)).is_none())?;
+        Some(Endpoint { address, port })
+    })
 }
 
 /// Addressed to the gateway: a reply of one of its sessions, or nothing (NAT-21).
@@ -151,11 +159,11 @@ fn inward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
         _ => packet.flow.reversed(),
     };
     let Flow { src, dst, protocol, src_port, dst_port } = sent;
-    let to = Destination { nat: eni.serial, protocol, peer: dst, peer_port: dst_port };
+    let to = Destination { nat: eni.serial, from: src, protocol, peer: dst, peer_port: dst_port };
     let lease = Lease { to, port: src_port };
-    let key = Some(lease).filter(|_| src == eni.ip).and_then(|lease| walk.view.lease(&lease));
+    let key = Some(lease).filter(|_| src == packet.flow.dst).and_then(|lease| walk.view.lease(&lease));
     let Some(key) = key else { return Act::Drop(DropReason::NatNoSession) };
-    if let Some(act) = check(packet, eni.ip) {
+    if let Some(act) = check(packet, packet.flow.dst) {
         return act;
     }
     let client = key.flow;

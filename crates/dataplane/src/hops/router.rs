@@ -10,7 +10,7 @@ use crate::snapshot::{EniKind, Target};
 use crate::walk::{Answer, At, Next, To, Verdict, Walk};
 
 /// 169.254.168.0/22.
-fn is_link_local_service(address: IpAddr) -> bool {
+pub fn is_link_local_service(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(v4) if v4.octets()[..2] == [169, 254] && v4.octets()[2] & 0xfc == 168)
 }
 
@@ -51,7 +51,7 @@ pub fn route<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     let arrives_at = walk.snapshot.eni(eni);
     // NAT-24: what a gateway has sent must not come back to it.
     if let EniKind::Nat(_) = arrives_at.kind
-        && walk.packet.flow.src == arrives_at.ip
+        && arrives_at.has(walk.packet.flow.src)
     {
         return Next::Go(At::Arrived { eni });
     }

@@ -84,6 +84,8 @@ pub struct Connection {
 pub struct Way {
     /// The hops, as its first packet met them. Ways that connections have in common are kept once.
     pub steps: Arc<[Step]>,
+    /// The snapshot that the steps speak of, by its number.
+    pub generation: u64,
     /// TTL with which that packet was sent.
     pub ttl: u8,
     /// The direction: that of the connection key's flow, or the other.

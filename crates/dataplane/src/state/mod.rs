@@ -23,11 +23,11 @@ pub use connection::{Connection, ConnectionKey, Phase, Sight, Way};
 pub use datagram::{Datagram, DatagramKey};
 pub use metrics::{NatMetrics, Traffic};
 use nat::Seen;
-pub use nat::{Destination, Lease, NatKey, PORTS, Session, SessionKey};
+pub use nat::{Destination, Endpoint, Lease, NatKey, PORTS, Session, SessionKey};
 
 use crate::Now;
 use crate::explain::Step;
-use crate::snapshot::Direction;
+use crate::snapshot::{Direction, Snapshot};
 
 /// Most connections, and most NAT sessions, of a lab.
 const CAPACITY: u64 = 1 << 20;
@@ -60,8 +60,8 @@ type Holder = (SessionKey, u64);
 /// A change of state that a walk asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// A NAT session opens with this port, and takes the lease of it.
-    OpenSession(SessionKey, u16),
+    /// A NAT session opens with this address and port, and takes the lease of it.
+    OpenSession(SessionKey, Endpoint),
     /// A packet of a NAT session passed.
     SeeSession(SessionKey, Sight),
     /// A connection opens.
@@ -124,8 +124,8 @@ impl State {
             return Err(NotCommitted::Full);
         }
         for (done, change) in txn.iter().enumerate() {
-            let Change::OpenSession(key, port) = change else { continue };
-            if !self.open_session(*key, *port, now) {
+            let Change::OpenSession(key, endpoint) = change else { continue };
+            if !self.open_session(*key, *endpoint, now) {
                 txn[..done].iter().for_each(|change| self.undo(change));
                 return Err(NotCommitted::Lost);
             }
@@ -169,8 +169,8 @@ impl State {
     }
 
     /// The session comes before its lease, so a lease whose session isn't there is one that has ended.
-    fn open_session(&self, key: SessionKey, port: u16, now: Now) -> bool {
-        let session = Session::open(self.last_session.fetch_add(1, Relaxed), port, now);
+    fn open_session(&self, key: SessionKey, endpoint: Endpoint, now: Now) -> bool {
+        let session = Session::open(self.last_session.fetch_add(1, Relaxed), endpoint, now);
         let ended = match self.sessions.entry(key) {
             Entry::Occupied(other) if other.get().lives(now) => return false,
             Entry::Occupied(mut dead) => Some(dead.insert(session)),
@@ -183,9 +183,9 @@ impl State {
         if let Some(ended) = ended {
             self.end(&key, &ended);
         }
-        let taken = self.take_lease(Lease::of(&key, port), (key, session.number), now);
+        let taken = self.take_lease(Lease::of(&key, endpoint), (key, session.number), now);
         if !taken {
-            self.undo(&Change::OpenSession(key, port));
+            self.undo(&Change::OpenSession(key, endpoint));
         }
         taken
     }
@@ -226,17 +226,17 @@ impl State {
     }
 
     fn undo(&self, change: &Change) {
-        if let Change::OpenSession(key, port) = change
+        if let Change::OpenSession(key, endpoint) = change
             && let Some((_, session)) = self.sessions.remove(key)
         {
             self.session_count.fetch_sub(1, Relaxed);
-            self.give_back(Lease::of(key, *port), session.number);
+            self.give_back(Lease::of(key, *endpoint), session.number);
         }
     }
 
     /// A session that isn't in the table any more gives its lease back.
     fn end(&self, key: &SessionKey, session: &Session) {
-        self.give_back(Lease::of(key, session.port), session.number);
+        self.give_back(Lease::of(key, session.endpoint), session.number);
         if !session.is_finished() {
             self.metrics(key.nat).idle_timeouts.fetch_add(1, Relaxed);
         }
@@ -257,10 +257,11 @@ impl State {
         }
     }
 
-    /// Keeps which way the packets go that `eni` sends on the connection of `sent`.
-    pub(crate) fn remember_way(&self, eni: Serial, sent: &Headers, steps: &[Step]) {
-        let key = ConnectionKey::new(eni, sent.flow);
-        let known = |c: &Connection| c.way.as_ref().is_some_and(|way| way.is_that_of(steps));
+    /// Keeps which way the packets go that the interface `sender` sends on the connection of `sent`.
+    pub(crate) fn remember_way(&self, snapshot: &Snapshot, sender: u16, sent: &Headers, steps: &[Step]) {
+        let (key, generation) = (ConnectionKey::new(snapshot.eni(sender).serial, sent.flow), snapshot.generation);
+        let is_known = |way: &Way| way.generation == generation && way.is_that_of(steps);
+        let known = |c: &Connection| c.way.as_ref().is_some_and(is_known);
         if self.connections.get(&key).is_none_or(|connection| known(&connection)) {
             return;
         }
@@ -271,7 +272,7 @@ impl State {
             steps
         });
         if let Some(mut connection) = self.connections.get_mut(&key) {
-            connection.way = Some(Way { steps, ttl: sent.ttl, reversed: sent.flow != key.flow });
+            connection.way = Some(Way { steps, generation, ttl: sent.ttl, reversed: sent.flow != key.flow });
         }
     }
 
@@ -292,6 +293,26 @@ impl State {
     pub fn sessions(&self, now: Now) -> Vec<(SessionKey, Session)> {
         let all = self.sessions.iter().filter(|entry| entry.lives(now));
         all.map(|entry| (*entry.key(), *entry.value())).collect()
+    }
+
+    /// Forgets everything, as if nothing had ever been sent.
+    pub fn clear(&self) {
+        // Counted one by one: packets may come in meanwhile.
+        let forget = |count: &AtomicU64| {
+            count.fetch_sub(1, Relaxed);
+            false
+        };
+        self.connections.retain(|_, _| forget(&self.connection_count));
+        self.datagrams.retain(|_, _| forget(&self.datagram_count));
+        let mut ended = Vec::new();
+        self.sessions.retain(|key, session| {
+            ended.push((*key, *session));
+            forget(&self.session_count)
+        });
+        for (key, session) in ended {
+            self.give_back(Lease::of(&key, session.endpoint), session.number);
+        }
+        self.metrics.clear();
     }
 
     /// Forgets what has ended. Locks one shard at a time; call it about once a second, off the packet path.
@@ -353,13 +374,13 @@ impl<'a> View<'a> {
         pending.or_else(live)
     }
 
-    /// The port of the session, if it lives.
-    pub(crate) fn session(&self, key: &SessionKey) -> Option<u16> {
+    /// The gateway's end of the session, if it lives.
+    pub(crate) fn session(&self, key: &SessionKey) -> Option<Endpoint> {
         let pending = self.pending.iter().find_map(|change| match change {
-            Change::OpenSession(other, port) if other == key => Some(*port),
+            Change::OpenSession(other, endpoint) if other == key => Some(*endpoint),
             _ => None,
         });
-        pending.or_else(|| self.state.sessions.get(key).filter(|s| s.lives(self.now)).map(|s| s.port))
+        pending.or_else(|| self.state.sessions.get(key).filter(|s| s.lives(self.now)).map(|s| s.endpoint))
     }
 
     /// The datagram, if its first fragment has passed.
@@ -375,11 +396,12 @@ impl<'a> View<'a> {
     /// The session that holds the lease.
     pub(crate) fn lease(&self, lease: &Lease) -> Option<SessionKey> {
         let pending = self.pending.iter().find_map(|change| match change {
-            Change::OpenSession(key, port) if Lease::of(key, *port) == *lease => Some(*key),
+            Change::OpenSession(key, endpoint) if Lease::of(key, *endpoint) == *lease => Some(*key),
             _ => None,
         });
         // The guard must be gone before the other map is read.
         let holder = || self.state.leases.get(lease).map(|holder| holder.0);
-        pending.or_else(|| holder().filter(|key| self.session(key) == Some(lease.port)))
+        let endpoint = Endpoint { address: lease.to.from, port: lease.port };
+        pending.or_else(|| holder().filter(|key| self.session(key) == Some(endpoint)))
     }
 }

@@ -19,6 +19,15 @@ const IDLE: Now = Now::seconds(350);
 /// How long a TCP connection that both sides have closed is kept, for what is still on its way (as SG-19).
 const FINISHED: Now = Now::seconds(60);
 
+/// What a gateway puts in the place of a client's address and port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// One of its private addresses (NAT-5).
+    pub address: IpAddr,
+    /// The port or ICMP id.
+    pub port: u16,
+}
+
 /// A session by its inside: a client's flow at one gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionKey {
@@ -28,11 +37,13 @@ pub struct SessionKey {
     pub flow: Flow,
 }
 
-/// What a gateway's sessions go to; each port serves it once (NAT-11).
+/// Where sessions of one of a gateway's addresses go to; each port serves it once (NAT-11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Destination {
     /// The gateway's interface.
     pub nat: Serial,
+    /// The gateway's address.
+    pub from: IpAddr,
     /// IP protocol number.
     pub protocol: u8,
     /// The destination's address.
@@ -51,11 +62,12 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The lease of a session with this port.
+    /// The lease of a session that uses `endpoint`.
     #[must_use]
-    pub fn of(session: &SessionKey, port: u16) -> Self {
+    pub fn of(session: &SessionKey, endpoint: Endpoint) -> Self {
         let Flow { dst, dst_port, protocol, .. } = session.flow;
-        Self { to: Destination { nat: session.nat, protocol, peer: dst, peer_port: dst_port }, port }
+        let Endpoint { address: from, port } = endpoint;
+        Self { to: Destination { nat: session.nat, from, protocol, peer: dst, peer_port: dst_port }, port }
     }
 }
 
@@ -64,8 +76,8 @@ impl Lease {
 pub struct Session {
     /// No other session of the lab has or had it.
     pub number: u64,
-    /// The leased port or ICMP id.
-    pub port: u16,
+    /// The leased address and port.
+    pub endpoint: Endpoint,
     /// When it was opened.
     pub opened: Now,
     /// When its last packet passed.
@@ -81,8 +93,8 @@ pub struct Session {
 impl Session {
     /// A session whose first packet passes now.
     #[must_use]
-    pub fn open(number: u64, port: u16, now: Now) -> Self {
-        Self { number, port, opened: now, last_seen: now, established: false, fins: [false; 2], closed: false }
+    pub fn open(number: u64, endpoint: Endpoint, now: Now) -> Self {
+        Self { number, endpoint, opened: now, last_seen: now, established: false, fins: [false; 2], closed: false }
     }
 
     /// What the packet means for the connection, if it means anything.
@@ -90,7 +102,7 @@ impl Session {
         let has = |flags: u8| sight.tcp_flags & flags == flags;
         let syn = has(tcp_flags::SYN) && !has(tcp_flags::ACK);
         if syn && sight.from_opener && self.is_finished() {
-            *self = Self::open(self.number, self.port, sight.now);
+            *self = Self::open(self.number, self.endpoint, sight.now);
             return Some(Seen::Attempt);
         }
         self.last_seen = self.last_seen.max(sight.now);
@@ -128,6 +140,14 @@ pub(super) enum Seen {
 pub struct NatKey(pub [u8; 16]);
 
 impl NatKey {
+    /// Which of a gateway's `count` addresses to try first for a session.
+    #[must_use]
+    pub fn address(&self, key: &SessionKey, count: usize) -> usize {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        key.hash(&mut hasher);
+        (hasher.finish() % count.max(1) as u64) as usize
+    }
+
     /// The port to try for a session: a keyed hash of the flow and the number of the try, not a random stream, so it
     /// doesn't depend on worker, cache or order.
     #[must_use]

@@ -103,7 +103,7 @@ fn seed_12_a_public_gateway_is_the_same_inside_the_vpc() {
     let mut article = article("10.0.0.0/16");
     let b = &mut article.builder;
     let address = b.elastic_ip("203.0.113.9");
-    let public = b.nat_gateway_of_kind(article.nat, "public", "10.0.2.150", Connectivity::Public(address));
+    let public = b.nat_gateway_of_kind(article.nat, "public", "10.0.2.150", Connectivity::Public(vec![address]));
     let client = b.subnet(article.vpc, "client", "10.0.3.0/24");
     let table = b.route_table(article.vpc, client);
     b.route(table, "10.0.1.0/24", RouteTarget::NatGateway(public));

@@ -14,7 +14,7 @@ use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_
 use rustix::thread::UnshareFlags;
 
 use super::capabilities;
-use super::file_system::{COMMANDS, CONSOLE};
+use super::file_system::{COMMANDS, CONSOLE, read_only};
 use crate::error::{Context, HostError};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -29,14 +29,23 @@ const NOT_FOUND: i32 = 127;
 /// What a shell answers for a command that can't be run.
 const NOT_EXECUTABLE: i32 = 126;
 
+/// What a command may do with its caller's working directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directory {
+    /// The user has typed the command.
+    Writable,
+    /// Somebody else may have written it.
+    ReadOnly,
+}
+
 /// Runs a command in the guest whose PID 1 `guest` is, in the caller's working directory. Returns its exit status:
 /// 127 and 126 as a shell's, 128 + signal if it was killed.
 ///
 /// # Errors
 /// When the guest can't be entered.
-pub fn exec(guest: &OwnedFd, command: &[OsString]) -> Result<i32, HostError> {
+pub fn exec(guest: &OwnedFd, command: &[OsString], directory: Directory) -> Result<i32, HostError> {
     let Some((program, arguments)) = command.split_first() else { return Ok(0) };
-    let directory = enter(guest)?;
+    let directory = enter(guest, directory)?;
     let mut command = Command::new(program);
     command.args(arguments).env("PATH", format!("{COMMANDS}:{PATH}")).env_remove("HOSTNAME").env("HOME", "/root");
     command.current_dir(&directory).env("PWD", &directory);
@@ -44,7 +53,7 @@ pub fn exec(guest: &OwnedFd, command: &[OsString]) -> Result<i32, HostError> {
 }
 
 /// Joins the guest's namespaces and takes the working directory along.
-fn enter(guest: &OwnedFd) -> Result<PathBuf, HostError> {
+fn enter(guest: &OwnedFd, directory: Directory) -> Result<PathBuf, HostError> {
     if fs::read_dir("/proc/self/task").context("/proc/self/task")?.count() != 1 {
         return Err(HostError::Keeper("only a process with one thread can enter a guest".to_owned()));
     }
@@ -56,6 +65,9 @@ fn enter(guest: &OwnedFd) -> Result<PathBuf, HostError> {
     let hides = OWN.iter().any(|own| Path::new(own).starts_with(&here));
     let system = SYSTEM.iter().any(|system| here.starts_with(system));
     let tree = (!hides && !system).then(|| open_tree(CWD, &here, clone));
+    if let (Some(Ok(tree)), Directory::ReadOnly) = (&tree, directory) {
+        read_only(tree.as_fd(), c"", libc::AT_EMPTY_PATH)?;
+    }
     let flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID

@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::ffi::CStr;
 use std::fs::{self, Permissions};
 use std::hash::BuildHasher;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 
 use rustix::fs::{Mode, OFlags};
@@ -40,7 +40,7 @@ exec "$@"
 /// Builds it in the mount namespace of this process, which is PID 1 of the guest.
 pub(super) fn build(spec: &GuestSpec) -> Result<(), HostError> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).context("private mounts")?;
-    read_only()?;
+    read_only(rustix::fs::CWD, c"/", 0)?;
     layers()?;
     fresh("/run", "tmpfs", c"mode=755")?;
     processes()?;
@@ -54,20 +54,21 @@ fn fresh(target: &str, kind: &str, options: &CStr) -> Result<(), HostError> {
     mount(kind, target, kind, MountFlags::empty(), Some(options)).context(format!("mounting {target}"))
 }
 
-fn read_only() -> Result<(), HostError> {
+/// A mount with all below it.
+pub(super) fn read_only(directory: BorrowedFd<'_>, path: &CStr, flags: libc::c_int) -> Result<(), HostError> {
     let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
     // SAFETY: reads one `mount_attr` of the size given, and a C string.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
-            c"/".as_ptr(),
-            libc::AT_RECURSIVE,
+            directory.as_raw_fd(),
+            path.as_ptr(),
+            libc::AT_RECURSIVE | flags,
             &raw const attributes,
             size_of::<libc::mount_attr>(),
         )
     };
-    if result < 0 { Err(std::io::Error::last_os_error()).context("making / read-only") } else { Ok(()) }
+    if result < 0 { Err(std::io::Error::last_os_error()).context("making mounts read-only") } else { Ok(()) }
 }
 
 fn layers() -> Result<(), HostError> {

@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 /// What a guest looks like.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestSpec {
     /// Its name, unique in the lab.
     pub name: String,
@@ -23,17 +23,21 @@ pub struct GuestSpec {
     pub sysctls: Vec<(String, String)>,
     /// Its interfaces; the default route goes through the first.
     pub interfaces: Vec<InterfaceSpec>,
+    /// Are addresses and routes beyond the first ones left to the guest?
+    pub plain_network: bool,
 }
 
 /// An interface of a guest.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceSpec {
     /// `eth0`.
     pub name: String,
     /// Its MAC address.
     pub mac: [u8; 6],
-    /// Its address.
+    /// Its primary address.
     pub address: Ipv4Addr,
+    /// Its further addresses.
+    pub secondary: Vec<Ipv4Addr>,
     /// Length of its subnet's prefix.
     pub prefix: u8,
     /// The router.

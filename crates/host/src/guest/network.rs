@@ -1,6 +1,7 @@
 //! A guest's network namespace: loopback, one TAP per interface, addresses, the settings that packets can tell.
 
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use netlink_packet_route::link::LinkAttribute;
@@ -9,20 +10,31 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use super::{GuestSpec, InterfaceSpec, LinkStats};
 use crate::error::{Context, HostError};
 use crate::netfilter;
-use crate::netlink::Netlink;
+use crate::netlink::{Change, Netlink};
 use crate::tap;
 
 /// Packets that wait in a TAP before the link drops: enough for a burst of 64 KiB super-segments, short enough that
 /// a ping beside a bulk transfer stays quick.
 const TX_QUEUE: u32 = 500;
 const LOOPBACK: u32 = 1;
+/// Amazon Linux numbers the routing table of `eth1` 10001; the same number is the metric of its default route.
+const FIRST_TABLE: u32 = 10_000;
 
 /// The network of a guest. The namespace lives as long as this.
 pub(crate) struct GuestNetwork {
     name_space: OwnedFd,
     netlink: Netlink,
-    /// Index and name of each interface.
-    links: Vec<(u32, String)>,
+    links: Vec<Link>,
+}
+
+/// An interface as it is set up.
+struct Link {
+    index: u32,
+    name: String,
+    /// Its routing table, for all interfaces but the first.
+    table: Option<u32>,
+    /// Secondary addresses.
+    secondary: Vec<Ipv4Addr>,
 }
 
 /// Leaves this thread in the new namespace: it makes one guest after the other, and none of them is its home.
@@ -38,7 +50,8 @@ pub(crate) fn create(spec: &GuestSpec) -> Result<(GuestNetwork, Vec<OwnedFd>), H
         tracing::warn!(guest = spec.name, %error, "tcpdump -v will call checksums of sent packets incorrect");
     }
     let mut network = GuestNetwork { name_space, netlink, links: Vec::new() };
-    let taps = spec.interfaces.iter().map(|interface| network.add(interface)).collect::<Result<_, _>>()?;
+    let add = |interface| network.add(interface, spec.plain_network);
+    let taps = spec.interfaces.iter().map(add).collect::<Result<_, _>>()?;
     // Last: some are settings of an interface.
     for (name, value) in &spec.sysctls {
         fs::write(format!("/proc/sys/{}", name.replace('.', "/")), value).context(format!("sysctl {name}={value}"))?;
@@ -47,7 +60,7 @@ pub(crate) fn create(spec: &GuestSpec) -> Result<(GuestNetwork, Vec<OwnedFd>), H
 }
 
 impl GuestNetwork {
-    fn add(&mut self, interface: &InterfaceSpec) -> Result<OwnedFd, HostError> {
+    fn add(&mut self, interface: &InterfaceSpec, plain: bool) -> Result<OwnedFd, HostError> {
         let tap = tap::create(&interface.name)?;
         let path = format!("/proc/sys/net/ipv4/conf/{}", interface.name);
         // Amazon Linux drops what comes back by another interface no more than this does: routes decide.
@@ -64,12 +77,45 @@ impl GuestNetwork {
             LinkAttribute::TxQueueLen(TX_QUEUE),
         ];
         self.netlink.link_up(index, attributes)?;
-        self.netlink.add_address(index, interface.address, interface.prefix)?;
-        if self.links.is_empty() {
-            self.netlink.add_default_route(index, interface.gateway)?;
+        let number = self.links.len() as u32;
+        let link = |table| Link { index, name: interface.name.clone(), table, secondary: Vec::new() };
+        if number == 0 {
+            self.netlink.add_address(index, interface.address, interface.prefix)?;
+            self.netlink.add_default_route(index, interface.gateway, None, None)?;
+            self.links.push(link(None));
+        } else if plain {
+            self.links.push(link(None));
+        } else {
+            let table = FIRST_TABLE + number;
+            self.links.push(link(Some(table)));
+            self.netlink.add_address(index, interface.address, interface.prefix)?;
+            self.netlink.add_default_route(index, interface.gateway, None, Some(table))?;
+            self.netlink.add_link_route(index, interface.address, interface.prefix, table)?;
+            self.netlink.add_default_route(index, interface.gateway, Some(table), None)?;
+            self.netlink.rule(Change::Add, interface.address, table)?;
         }
-        self.links.push((index, interface.name.clone()));
+        if !plain {
+            self.assign(interface)?;
+        }
         Ok(tap)
+    }
+
+    /// Sets the secondary addresses of an interface to those of `spec`.
+    pub(crate) fn assign(&mut self, spec: &InterfaceSpec) -> Result<(), HostError> {
+        let Some(link) = self.links.iter_mut().find(|link| link.name == spec.name) else { return Ok(()) };
+        let new = spec.secondary.iter().filter(|address| !link.secondary.contains(address));
+        let old = link.secondary.iter().filter(|address| !spec.secondary.contains(address));
+        for (change, address) in old.map(|a| (Change::Delete, *a)).chain(new.map(|a| (Change::Add, *a))) {
+            match change {
+                Change::Add => self.netlink.add_address(link.index, address, spec.prefix)?,
+                Change::Delete => self.netlink.delete_address(link.index, address, spec.prefix)?,
+            }
+            if let Some(table) = link.table {
+                self.netlink.rule(change, address, table)?;
+            }
+        }
+        link.secondary.clone_from(&spec.secondary);
+        Ok(())
     }
 
     /// Moves this thread into the namespace.
@@ -79,11 +125,11 @@ impl GuestNetwork {
     }
 
     pub(crate) fn stats(&self, guest: &str) -> Result<Vec<LinkStats>, HostError> {
-        let all = self.links.iter().map(|(index, interface)| {
-            let stats = self.netlink.stats(*index)?;
+        let all = self.links.iter().map(|link| {
+            let stats = self.netlink.stats(link.index)?;
             Ok(LinkStats {
                 guest: guest.to_owned(),
-                interface: interface.clone(),
+                interface: link.name.clone(),
                 rx_packets: stats.rx_packets,
                 rx_bytes: stats.rx_bytes,
                 tx_packets: stats.tx_packets,

@@ -11,7 +11,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::protocol::{Reply, Request, receive, send};
 use crate::error::{Context, HostError};
-use crate::guest::{GuestSpec, LinkStats};
+use crate::guest::{GuestSpec, InterfaceSpec, LinkStats};
 
 /// A connection to a lab's keeper.
 pub struct Keeper {
@@ -60,6 +60,22 @@ impl Keeper {
     /// What the machine refuses.
     pub fn create_guest(&self, spec: &GuestSpec) -> Result<Vec<OwnedFd>, HostError> {
         self.ask(&Request::CreateGuest(spec.clone())).map(|(_, taps)| taps)
+    }
+
+    /// Ends all processes of a guest, and takes its network away once the last descriptor of its TAPs is closed.
+    ///
+    /// # Errors
+    /// When there is no such guest.
+    pub fn remove_guest(&self, guest: &str) -> Result<(), HostError> {
+        self.ask(&Request::RemoveGuest { guest: guest.to_owned() }).map(drop)
+    }
+
+    /// Sets the secondary addresses of a guest's interfaces.
+    ///
+    /// # Errors
+    /// When there is no such guest, or what the machine refuses.
+    pub fn assign(&self, guest: &str, interfaces: &[InterfaceSpec]) -> Result<(), HostError> {
+        self.ask(&Request::Assign { guest: guest.to_owned(), interfaces: interfaces.to_vec() }).map(drop)
     }
 
     /// A pidfd of the guest's PID 1, for [`exec`](crate::guest::exec::exec).

@@ -18,7 +18,7 @@ use protocol::{Reply, Request, receive, send};
 
 use crate::error::{Context, HostError};
 use crate::guest::network::GuestNetwork;
-use crate::guest::{GuestSpec, init, network};
+use crate::guest::{GuestSpec, InterfaceSpec, init, network};
 
 struct Guest {
     spec: GuestSpec,
@@ -85,6 +85,8 @@ fn serve(client: &OwnedFd, guests: &mut BTreeMap<String, Guest>, shutdown: &mut 
             Ok(taps) => (Reply::Done, taps),
             Err(error) => (Reply::Failed(error.to_string()), Vec::new()),
         },
+        Request::RemoveGuest { guest } => (done(remove(guests, &guest)), Vec::new()),
+        Request::Assign { guest, interfaces } => (done(assign(guests, &guest, &interfaces)), Vec::new()),
         Request::Enter { guest } => match enter(guests, &guest) {
             Ok(init) => (Reply::Done, vec![init]),
             Err(error) => (Reply::Failed(error.to_string()), Vec::new()),
@@ -108,6 +110,21 @@ fn create(guests: &mut BTreeMap<String, Guest>, spec: GuestSpec) -> Result<Vec<O
     let (network, taps) = network::create(&spec)?;
     guests.insert(spec.name.clone(), Guest { spec, network, init: None });
     Ok(taps)
+}
+
+fn done(result: Result<(), HostError>) -> Reply {
+    result.map_or_else(|error| Reply::Failed(error.to_string()), |()| Reply::Done)
+}
+
+fn remove(guests: &mut BTreeMap<String, Guest>, name: &str) -> Result<(), HostError> {
+    end(find(guests, name)?);
+    guests.remove(name);
+    Ok(())
+}
+
+fn assign(guests: &mut BTreeMap<String, Guest>, name: &str, interfaces: &[InterfaceSpec]) -> Result<(), HostError> {
+    let guest = find(guests, name)?;
+    interfaces.iter().try_for_each(|interface| guest.network.assign(interface))
 }
 
 fn enter(guests: &mut BTreeMap<String, Guest>, name: &str) -> Result<OwnedFd, HostError> {

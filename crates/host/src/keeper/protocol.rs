@@ -11,7 +11,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::guest::{GuestSpec, LinkStats};
+use crate::guest::{GuestSpec, InterfaceSpec, LinkStats};
 
 /// Longest message, bytes.
 const LONGEST: usize = 128 * 1024;
@@ -24,6 +24,15 @@ pub(super) enum Request {
     Hello,
     /// Answered with the descriptors of its TAPs, one per interface.
     CreateGuest(GuestSpec),
+    /// All of its processes and its network go.
+    RemoveGuest {
+        guest: String,
+    },
+    /// Its secondary addresses are these from now on.
+    Assign {
+        guest: String,
+        interfaces: Vec<InterfaceSpec>,
+    },
     /// Answered with a pidfd of the guest's PID 1.
     Enter {
         guest: String,

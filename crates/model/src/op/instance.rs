@@ -1,63 +1,107 @@
-//! Instances and their interfaces.
+//! Instances: run, stopped, started, terminated.
 
-use super::RunInstance;
-use super::route::same_network;
+use super::NewInterface;
+use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::*;
 use crate::world::World;
 
-/// Groups per interface.
-const GROUPS_PER_INTERFACE: usize = 5;
+/// Interfaces per instance: what AWS grants depends on the type, and is at most this.
+const INTERFACES_PER_INSTANCE: usize = 15;
+
+/// Parameters of [`Op::RunInstance`](super::Op::RunInstance).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunInstance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its interfaces, the primary one first.
+    pub interfaces: Vec<NewInterface>,
+    /// Asked for a public address.
+    pub associate_public_ip: bool,
+    /// What its guest looks like.
+    pub image: Image,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
 
 impl World {
     pub(super) fn run_instance(&mut self, request: RunInstance) -> Result<(), Refusal> {
-        let RunInstance {
-            id,
-            subnet,
-            private_ip,
-            network_interface,
-            mac,
-            mut groups,
-            source_dest_check,
-            associate_public_ip,
-            image,
-            tags,
-            origin,
-        } = request;
-        self.unused(self.instances.contains_key(&id), id)?;
-        self.unused(self.network_interfaces.contains_key(&network_interface), network_interface)?;
-        let subnet = self.subnet(subnet)?;
-        if groups.is_empty() {
-            groups.push(self.vpc(subnet.vpc)?.default_security_group);
+        let RunInstance { id, mut interfaces, associate_public_ip, image, tags, origin } = request;
+        self.unused(self.instances.get(&id).is_some_and(|instance| !instance.is_terminated()), id)?;
+        interfaces.sort_by_key(|interface| interface.device_index);
+        self.check_interfaces(&interfaces)?;
+        for (done, interface) in interfaces.iter().enumerate() {
+            if let Err(refusal) = self.create_interface(interface, id) {
+                interfaces[..done].iter().for_each(|made| self.remove_interface(made.id));
+                return Err(refusal);
+            }
         }
-        if groups.len() > GROUPS_PER_INTERFACE {
-            let message =
-                "You have reached the limit on the number of security groups you can add to a network interface.";
-            return Err(Refusal::new(ErrorCode::SecurityGroupsPerInterfaceLimitExceeded, "SecurityGroupId", message));
-        }
-        for group in &groups {
-            let home = self.security_group(*group)?.vpc;
-            same_network("Security group", group, home, "subnet", subnet.id, subnet.vpc)
-                .map_err(|refusal| Refusal { parameter: "SecurityGroupId", ..refusal })?;
-        }
-        let private_ip = self.pick_address(subnet, private_ip)?;
-        let subnet = subnet.id;
-        let eni = NetworkInterface {
-            id: network_interface,
-            serial: self.next_serial(),
-            subnet,
-            mac,
-            private_ip,
-            groups,
-            source_dest_check,
-            attachment: Attachment::Instance { instance: id, device_index: 0 },
-            tags: Tags::default(),
-            origin,
-        };
-        self.network_interfaces.insert(eni.id, eni);
-        let network_interfaces = vec![network_interface];
+        let network_interfaces = interfaces.iter().map(|interface| interface.id).collect();
         let state = InstanceState::Running;
         self.instances.insert(id, Instance { id, state, image, network_interfaces, associate_public_ip, tags, origin });
+        Ok(())
+    }
+
+    fn check_interfaces(&self, interfaces: &[NewInterface]) -> Result<(), Refusal> {
+        let refuse = |code, message: String| Err(Refusal::new(code, "NetworkInterface", message));
+        if interfaces.len() > INTERFACES_PER_INSTANCE {
+            let message = format!("The number of network interfaces exceeds {INTERFACES_PER_INSTANCE}");
+            return refuse(ErrorCode::AttachmentLimitExceeded, message);
+        }
+        let Some(primary) = interfaces.first().filter(|first| first.device_index == 0) else {
+            return refuse(
+                ErrorCode::InvalidParameterValue,
+                "An instance needs an interface with device index 0".into(),
+            );
+        };
+        let home = self.subnet(primary.subnet)?;
+        for (before, interface) in interfaces.iter().zip(&interfaces[1..]) {
+            let subnet = self.subnet(interface.subnet)?;
+            if before.device_index == interface.device_index {
+                let message = format!("The device index {} is given twice", interface.device_index);
+                return refuse(ErrorCode::InvalidParameterValue, message);
+            }
+            if subnet.availability_zone != home.availability_zone || subnet.vpc != home.vpc {
+                let message = format!(
+                    "All network interfaces of an instance lie in one VPC and one availability zone; {} is in {}, {} in {}.",
+                    home.id, home.availability_zone, subnet.id, subnet.availability_zone
+                );
+                return refuse(ErrorCode::InvalidParameterCombination, message);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn stop_instance(&mut self, id: InstanceId) -> Result<(), Refusal> {
+        self.change_state(id, InstanceState::Running, InstanceState::Stopped)
+    }
+
+    pub(super) fn start_instance(&mut self, id: InstanceId) -> Result<(), Refusal> {
+        self.change_state(id, InstanceState::Stopped, InstanceState::Running)
+    }
+
+    fn change_state(&mut self, id: InstanceId, from: InstanceState, to: InstanceState) -> Result<(), Refusal> {
+        let state = self.instance(id)?.state;
+        // As on AWS, stopping what has stopped is no mistake.
+        if state != from && state != to {
+            let message = format!("The instance '{id}' is not in a state from which it can be {}.", to.as_str());
+            return Err(Refusal::new(ErrorCode::IncorrectInstanceState, "InstanceId", message));
+        }
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.state = to;
+        }
+        Ok(())
+    }
+
+    pub(super) fn terminate_instance(&mut self, id: InstanceId) -> Result<(), Refusal> {
+        for interface in self.instance(id)?.network_interfaces.clone() {
+            self.remove_interface(interface);
+        }
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.state = InstanceState::Terminated;
+        }
         Ok(())
     }
 }

@@ -5,32 +5,44 @@
 mod instance;
 mod nat_gateway;
 mod network_acl;
+mod network_interface;
 mod route;
 mod security_group;
+mod subnet;
 mod vpc;
 
-pub use security_group::default_egress;
-
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
+
+pub use instance::RunInstance;
+pub use nat_gateway::CreateNatGateway;
+pub use network_interface::NewInterface;
+pub use security_group::default_egress;
+pub use subnet::CreateSubnet;
+pub use vpc::CreateVpc;
 
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::*;
 use crate::traffic::Traffic;
-use crate::world::{AddressOwner, World};
+use crate::world::World;
 
 /// One change of the world.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// A VPC with its main route table, default network ACL and default security group.
     CreateVpc(CreateVpc),
+    /// A VPC less, with what AWS made along with it; all else in it must be gone.
+    DeleteVpc(VpcId),
     /// A subnet.
     CreateSubnet(CreateSubnet),
+    /// A subnet less; no interface may be in it.
+    DeleteSubnet(SubnetId),
     /// An internet gateway, attached at once.
     AttachInternetGateway(InternetGateway),
+    /// An internet gateway less, detached at once; nothing in the VPC may have a public address.
+    DetachInternetGateway(InternetGatewayId),
     /// A route table with its local route.
     CreateRouteTable {
         /// Its id.
@@ -42,6 +54,8 @@ pub enum Op {
         /// Where it came from.
         origin: Origin,
     },
+    /// A route table less; it may serve no subnet, and not be the main one.
+    DeleteRouteTable(RouteTableId),
     /// One more route.
     CreateRoute {
         /// The table.
@@ -53,13 +67,40 @@ pub enum Op {
         /// Where it came from.
         origin: Origin,
     },
-    /// The table of a subnet.
+    /// Another target for a route, also for the local one of the VPC.
+    ReplaceRoute {
+        /// The table.
+        route_table: RouteTableId,
+        /// Which route.
+        destination: IpNet,
+        /// Where it leads from now on.
+        target: RouteTarget,
+        /// Where that came from.
+        origin: Origin,
+    },
+    /// A route less; the local one stays.
+    DeleteRoute {
+        /// The table.
+        route_table: RouteTableId,
+        /// Which route.
+        destination: IpNet,
+    },
+    /// The table of a subnet that has none of its own.
     AssociateRouteTable {
         /// The table.
         route_table: RouteTableId,
         /// The subnet.
         subnet: SubnetId,
     },
+    /// Another table for a subnet that has one of its own.
+    ReplaceRouteTableAssociation {
+        /// The table.
+        route_table: RouteTableId,
+        /// The subnet.
+        subnet: SubnetId,
+    },
+    /// From now on the main table serves the subnet.
+    DisassociateRouteTable(SubnetId),
     /// Another main table (AWS: ReplaceRouteTableAssociation of the main association).
     ReplaceMainRouteTable {
         /// The VPC.
@@ -82,6 +123,8 @@ pub enum Op {
         /// Where it came from.
         origin: Origin,
     },
+    /// A security group less; no interface may carry it and no other group's rule name it.
+    DeleteSecurityGroup(SecurityGroupId),
     /// One more ingress rule.
     AuthorizeSecurityGroupIngress {
         /// The group.
@@ -125,6 +168,8 @@ pub enum Op {
         /// Where it came from.
         origin: Origin,
     },
+    /// A network ACL less; it may serve no subnet, and not be the default one.
+    DeleteNetworkAcl(NetworkAclId),
     /// One more entry.
     CreateNetworkAclEntry {
         /// The network ACL.
@@ -135,6 +180,26 @@ pub enum Op {
         rule_number: u16,
         /// The entry.
         entry: NetworkAclEntry,
+    },
+    /// Another entry under a number that is taken.
+    ReplaceNetworkAclEntry {
+        /// The network ACL.
+        network_acl: NetworkAclId,
+        /// For what leaves the subnet.
+        egress: bool,
+        /// Rule number.
+        rule_number: u16,
+        /// The entry.
+        entry: NetworkAclEntry,
+    },
+    /// One entry less.
+    DeleteNetworkAclEntry {
+        /// The network ACL.
+        network_acl: NetworkAclId,
+        /// For what leaves the subnet.
+        egress: bool,
+        /// Rule number.
+        rule_number: u16,
     },
     /// The network ACL of a subnet.
     ReplaceNetworkAclAssociation {
@@ -154,98 +219,48 @@ pub enum Op {
         /// Where it came from.
         origin: Origin,
     },
+    /// An Elastic IP address less; nothing may have it.
+    ReleaseAddress(AllocationId),
     /// A NAT gateway.
     CreateNatGateway(CreateNatGateway),
-    /// An instance with its primary interface.
+    /// A NAT gateway less. Its Elastic IP addresses stay (NAT-32), and routes to it.
+    DeleteNatGateway(NatGatewayId),
+    /// An instance with its interfaces.
     RunInstance(RunInstance),
-}
-
-/// Parameters of [`Op::CreateVpc`].
-#[derive(Debug, Clone)]
-pub struct CreateVpc {
-    /// Its id.
-    pub id: VpcId,
-    /// The primary block.
-    pub cidr: Ipv4Net,
-    /// The region.
-    pub region: String,
-    /// Id for its main route table.
-    pub main_route_table: RouteTableId,
-    /// Id for its default network ACL.
-    pub default_network_acl: NetworkAclId,
-    /// Id for its default security group.
-    pub default_security_group: SecurityGroupId,
-    /// Tags.
-    pub tags: Tags,
-    /// Where it came from.
-    pub origin: Origin,
-}
-
-/// Parameters of [`Op::CreateSubnet`].
-#[derive(Debug, Clone)]
-pub struct CreateSubnet {
-    /// Its id.
-    pub id: SubnetId,
-    /// Its VPC.
-    pub vpc: VpcId,
-    /// Its block.
-    pub cidr: Ipv4Net,
-    /// As `ap-northeast-3a`.
-    pub availability_zone: String,
-    /// Tags.
-    pub tags: Tags,
-    /// Where it came from.
-    pub origin: Origin,
-}
-
-/// Parameters of [`Op::CreateNatGateway`].
-#[derive(Debug, Clone)]
-pub struct CreateNatGateway {
-    /// Its id.
-    pub id: NatGatewayId,
-    /// Its subnet.
-    pub subnet: SubnetId,
-    /// Public or private.
-    pub connectivity: Connectivity,
-    /// Its address; the lowest free one if none is given.
-    pub private_ip: Option<Ipv4Addr>,
-    /// Id for its interface.
-    pub network_interface: NetworkInterfaceId,
-    /// MAC address of its interface.
-    pub mac: MacAddress,
-    /// When, in RFC 3339.
-    pub create_time: String,
-    /// Tags.
-    pub tags: Tags,
-    /// Where it came from.
-    pub origin: Origin,
-}
-
-/// Parameters of [`Op::RunInstance`].
-#[derive(Debug, Clone)]
-pub struct RunInstance {
-    /// Its id.
-    pub id: InstanceId,
-    /// Its subnet.
-    pub subnet: SubnetId,
-    /// Its address; the lowest free one if none is given.
-    pub private_ip: Option<Ipv4Addr>,
-    /// Id for its primary interface.
-    pub network_interface: NetworkInterfaceId,
-    /// MAC address of its primary interface.
-    pub mac: MacAddress,
-    /// Its groups; empty for the VPC's default one.
-    pub groups: Vec<SecurityGroupId>,
-    /// SDC-0.
-    pub source_dest_check: bool,
-    /// Asked for a public address.
-    pub associate_public_ip: bool,
-    /// What its guest looks like.
-    pub image: Image,
-    /// Tags.
-    pub tags: Tags,
-    /// Where it came from.
-    pub origin: Origin,
+    /// Its guest ends; interfaces and addresses stay.
+    StopInstance(InstanceId),
+    /// A stopped instance runs again.
+    StartInstance(InstanceId),
+    /// An instance less, with its interfaces. Routes to them stay.
+    TerminateInstance(InstanceId),
+    /// Another set of groups for an interface (SG-23).
+    ModifyNetworkInterfaceGroups {
+        /// The interface.
+        network_interface: NetworkInterfaceId,
+        /// Its groups from now on.
+        groups: Vec<SecurityGroupId>,
+    },
+    /// The source/destination check of an interface, on or off (SDC-0).
+    ModifySourceDestCheck {
+        /// The interface.
+        network_interface: NetworkInterfaceId,
+        /// Whether it is on from now on.
+        source_dest_check: bool,
+    },
+    /// More secondary addresses for an interface.
+    AssignPrivateIpAddresses {
+        /// The interface.
+        network_interface: NetworkInterfaceId,
+        /// The new ones.
+        addresses: Vec<Ipv4Addr>,
+    },
+    /// Fewer secondary addresses for an interface.
+    UnassignPrivateIpAddresses {
+        /// The interface.
+        network_interface: NetworkInterfaceId,
+        /// Those that go.
+        addresses: Vec<Ipv4Addr>,
+    },
 }
 
 impl World {
@@ -256,17 +271,30 @@ impl World {
     pub fn apply(&mut self, op: Op) -> Result<(), Refusal> {
         match op {
             Op::CreateVpc(request) => self.create_vpc(request),
+            Op::DeleteVpc(id) => self.delete_vpc(id),
             Op::CreateSubnet(request) => self.create_subnet(request),
+            Op::DeleteSubnet(id) => self.delete_subnet(id),
             Op::AttachInternetGateway(gateway) => self.attach_internet_gateway(gateway),
+            Op::DetachInternetGateway(id) => self.detach_internet_gateway(id),
             Op::CreateRouteTable { id, vpc, tags, origin } => self.create_route_table(id, vpc, tags, origin),
+            Op::DeleteRouteTable(id) => self.delete_route_table(id),
             Op::CreateRoute { route_table, destination, target, origin } => {
                 self.create_route(route_table, destination, target, origin)
             }
+            Op::ReplaceRoute { route_table, destination, target, origin } => {
+                self.replace_route(route_table, destination, target, origin)
+            }
+            Op::DeleteRoute { route_table, destination } => self.delete_route(route_table, destination),
             Op::AssociateRouteTable { route_table, subnet } => self.associate_route_table(route_table, subnet),
+            Op::ReplaceRouteTableAssociation { route_table, subnet } => {
+                self.replace_route_table_association(route_table, subnet)
+            }
+            Op::DisassociateRouteTable(subnet) => self.disassociate_route_table(subnet),
             Op::ReplaceMainRouteTable { vpc, route_table } => self.replace_main_route_table(vpc, route_table),
             Op::CreateSecurityGroup { id, vpc, name, description, tags, origin } => {
                 self.create_security_group(id, vpc, name, description, tags, origin)
             }
+            Op::DeleteSecurityGroup(id) => self.delete_security_group(id),
             Op::AuthorizeSecurityGroupIngress { group, rule } => self.authorize(group, rule, |g| &mut g.ingress),
             Op::AuthorizeSecurityGroupEgress { group, rule } => self.authorize(group, rule, |g| &mut g.egress),
             Op::RevokeSecurityGroupIngress { group, traffic, peer } => {
@@ -276,70 +304,55 @@ impl World {
                 self.revoke(group, traffic, peer, |g| &mut g.egress)
             }
             Op::CreateNetworkAcl { id, vpc, tags, origin } => self.create_network_acl(id, vpc, tags, origin),
+            Op::DeleteNetworkAcl(id) => self.delete_network_acl(id),
             Op::CreateNetworkAclEntry { network_acl, egress, rule_number, entry } => {
                 self.create_network_acl_entry(network_acl, egress, rule_number, entry)
+            }
+            Op::ReplaceNetworkAclEntry { network_acl, egress, rule_number, entry } => {
+                self.replace_network_acl_entry(network_acl, egress, rule_number, entry)
+            }
+            Op::DeleteNetworkAclEntry { network_acl, egress, rule_number } => {
+                self.delete_network_acl_entry(network_acl, egress, rule_number)
             }
             Op::ReplaceNetworkAclAssociation { network_acl, subnet } => {
                 self.replace_network_acl_association(network_acl, subnet)
             }
             Op::AllocateAddress { id, public_ip, tags, origin } => self.allocate_address(id, public_ip, tags, origin),
+            Op::ReleaseAddress(id) => self.release_address(id),
             Op::CreateNatGateway(request) => self.create_nat_gateway(request),
+            Op::DeleteNatGateway(id) => self.delete_nat_gateway(id),
             Op::RunInstance(request) => self.run_instance(request),
-        }
-    }
-
-    /// The address that a new interface in `subnet` gets: the wanted one if it is free, else the lowest free one.
-    pub(crate) fn pick_address(&self, subnet: &Subnet, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr, Refusal> {
-        let refuse = |code, message| Err(Refusal::new(code, "PrivateIpAddress", message));
-        let Some(address) = wanted else {
-            let holders = self.network_interfaces.values().filter(|eni| eni.subnet == subnet.id);
-            let taken: BTreeSet<_> = holders.map(|eni| eni.private_ip).collect();
-            let mut hosts = subnet.cidr.hosts();
-            return hosts.find(|a| !subnet.is_reserved(*a) && !taken.contains(a)).ok_or_else(|| {
-                let message = format!("Subnet {} has no free addresses", subnet.id);
-                Refusal::new(ErrorCode::InsufficientFreeAddressesInSubnet, "SubnetId", message)
-            });
-        };
-        if !subnet.cidr.contains(&address) {
-            let message = format!("Address {address} does not fall within the subnet's address range {}", subnet.cidr);
-            return refuse(ErrorCode::InvalidParameterValue, message);
-        }
-        match self.address_owner(subnet, address) {
-            None => Ok(address),
-            Some(AddressOwner::Reserved) => {
-                let message = format!("Address {address} is in subnet's reserved address range");
-                refuse(ErrorCode::InvalidParameterValue, message)
+            Op::StopInstance(id) => self.stop_instance(id),
+            Op::StartInstance(id) => self.start_instance(id),
+            Op::TerminateInstance(id) => self.terminate_instance(id),
+            Op::ModifyNetworkInterfaceGroups { network_interface, groups } => {
+                self.modify_groups(network_interface, groups)
             }
-            Some(AddressOwner::NetworkInterface(holder)) => {
-                let message = format!("Address {address} is in use by {}", self.holder_name(holder));
-                refuse(ErrorCode::InvalidIpAddressInUse, message)
+            Op::ModifySourceDestCheck { network_interface, source_dest_check } => {
+                self.modify_source_dest_check(network_interface, source_dest_check)
             }
-        }
-    }
-
-    /// How to call the owner of an interface in a message.
-    fn holder_name(&self, eni: NetworkInterfaceId) -> String {
-        let Some(eni) = self.network_interfaces.get(&eni) else { return eni.to_string() };
-        let (kind, id, tags) = match eni.attachment {
-            Attachment::Instance { instance, .. } => {
-                ("instance", instance.to_string(), self.instances.get(&instance).map(|i| &i.tags))
+            Op::AssignPrivateIpAddresses { network_interface, addresses } => {
+                self.assign_addresses(network_interface, &addresses)
             }
-            Attachment::NatGateway(nat) => {
-                ("NAT gateway", nat.to_string(), self.nat_gateways.get(&nat).map(|n| &n.tags))
+            Op::UnassignPrivateIpAddresses { network_interface, addresses } => {
+                self.unassign_addresses(network_interface, &addresses)
             }
-        };
-        match tags.and_then(Tags::name) {
-            Some(name) => format!("{kind} {name} ({id})"),
-            None => format!("{kind} {id}"),
         }
     }
 
     /// An id may be given once only.
-    pub(crate) fn unused(&self, taken: bool, id: impl std::fmt::Display) -> Result<(), Refusal> {
+    fn unused(&self, taken: bool, id: impl std::fmt::Display) -> Result<(), Refusal> {
         if taken {
             let message = format!("The id '{id}' is used twice");
             return Err(Refusal::new(ErrorCode::InvalidParameterValue, "Id", message));
         }
         Ok(())
     }
+}
+
+/// What still needs a resource keeps it from being deleted.
+fn dependency(kind: &str, id: impl std::fmt::Display, held_by: Option<String>) -> Result<(), Refusal> {
+    let Some(held_by) = held_by else { return Ok(()) };
+    let message = format!("The {kind} '{id}' has dependencies and cannot be deleted: {held_by}.");
+    Err(Refusal::new(ErrorCode::DependencyViolation, "", message))
 }

@@ -1,5 +1,6 @@
 //! Network ACLs and their entries.
 
+use super::dependency;
 use super::route::same_network;
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
@@ -64,6 +65,52 @@ impl World {
         if let Some(subnet) = self.subnets.get_mut(&subnet) {
             subnet.network_acl = network_acl;
         }
+        Ok(())
+    }
+
+    pub(super) fn replace_network_acl_entry(
+        &mut self,
+        network_acl: NetworkAclId,
+        egress: bool,
+        rule_number: u16,
+        mut entry: NetworkAclEntry,
+    ) -> Result<(), Refusal> {
+        entry.cidr = entry.cidr.trunc(); // NACL-3
+        *self.entry_mut(network_acl, egress, rule_number)? = entry;
+        Ok(())
+    }
+
+    pub(super) fn delete_network_acl_entry(
+        &mut self,
+        network_acl: NetworkAclId,
+        egress: bool,
+        rule_number: u16,
+    ) -> Result<(), Refusal> {
+        self.entry_mut(network_acl, egress, rule_number)?;
+        if let Some(acl) = self.network_acls.get_mut(&network_acl) {
+            let entries = if egress { &mut acl.egress } else { &mut acl.ingress };
+            entries.remove(&rule_number);
+        }
+        Ok(())
+    }
+
+    fn entry_mut(&mut self, id: NetworkAclId, egress: bool, number: u16) -> Result<&mut NetworkAclEntry, Refusal> {
+        self.network_acl(id)?;
+        let acl = self.network_acls.get_mut(&id);
+        let entry = acl.and_then(|acl| if egress { &mut acl.egress } else { &mut acl.ingress }.get_mut(&number));
+        entry.ok_or_else(|| {
+            let message = format!("The network acl entry identified by {number} does not exist in {id}.");
+            Refusal::new(ErrorCode::InvalidNetworkAclEntryNotFound, "RuleNumber", message)
+        })
+    }
+
+    pub(super) fn delete_network_acl(&mut self, id: NetworkAclId) -> Result<(), Refusal> {
+        let acl = self.network_acl(id)?;
+        let default = self.vpc(acl.vpc)?.default_network_acl == id;
+        let served = self.subnets.values().find(|subnet| subnet.network_acl == id);
+        let held_by = default.then(|| "it is the default network ACL".to_owned());
+        dependency("networkAcl", id, held_by.or(served.map(|subnet| format!("subnet {}", subnet.id))))?;
+        self.network_acls.remove(&id);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::dependency;
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::*;
@@ -76,6 +77,47 @@ impl World {
         Ok(())
     }
 
+    /// also the local route may lead elsewhere, and back.
+    pub(super) fn replace_route(
+        &mut self,
+        route_table: RouteTableId,
+        destination: IpNet,
+        target: RouteTarget,
+        origin: Origin,
+    ) -> Result<(), Refusal> {
+        let table = self.route_table(route_table)?;
+        let vpc = self.vpc(table.vpc)?;
+        let at = find_route(table, destination)?;
+        self.check_target(vpc.id, target)?;
+        match destination {
+            IpNet::V4(v4) if v4 == vpc.cidr => check_middlebox(target, true)?,
+            IpNet::V4(v4) if vpc.cidr.contains(&v4) => self.check_more_specific(vpc.id, v4, target)?,
+            _ if target == RouteTarget::Local => {
+                let message = format!("{destination}: a local route leads inside the VPC, {}", vpc.cidr);
+                return Err(Refusal::new(ErrorCode::InvalidParameterValue, "Target", message));
+            }
+            _ => {}
+        }
+        if let Some(route) = self.route_tables.get_mut(&route_table).and_then(|table| table.routes.get_mut(at)) {
+            route.target = target;
+            route.origin = origin;
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_route(&mut self, route_table: RouteTableId, destination: IpNet) -> Result<(), Refusal> {
+        let table = self.route_table(route_table)?;
+        let at = find_route(table, destination)?;
+        if table.routes[at].route_origin == RouteOrigin::CreateRouteTable {
+            let message = format!("cannot remove local route {destination} in route table {route_table}");
+            return Err(Refusal::new(ErrorCode::InvalidParameterValue, "DestinationCidrBlock", message));
+        }
+        if let Some(table) = self.route_tables.get_mut(&route_table) {
+            table.routes.remove(at);
+        }
+        Ok(())
+    }
+
     /// The target is there, and in the table's VPC.
     fn check_target(&self, vpc: VpcId, target: RouteTarget) -> Result<(), Refusal> {
         let (id, home) = match target {
@@ -98,13 +140,7 @@ impl World {
             let message = "Route destination doesn't match any subnet CIDR blocks.";
             return Err(Refusal::new(code, "DestinationCidrBlock", message));
         }
-        match target {
-            RouteTarget::NatGateway(_) | RouteTarget::NetworkInterface(_) => Ok(()),
-            RouteTarget::Local | RouteTarget::InternetGateway(_) => {
-                let message = "Route target is not supported. This route only supports NAT gateways, network interfaces and Gateway Load Balancer endpoints as targets.";
-                Err(Refusal::new(code, "Target", message))
-            }
-        }
+        check_middlebox(target, false)
     }
 
     pub(super) fn associate_route_table(&mut self, table: RouteTableId, subnet: SubnetId) -> Result<(), Refusal> {
@@ -120,12 +156,71 @@ impl World {
         Ok(())
     }
 
+    pub(super) fn replace_route_table_association(
+        &mut self,
+        table: RouteTableId,
+        subnet: SubnetId,
+    ) -> Result<(), Refusal> {
+        let (home, vpc) = (self.route_table(table)?.vpc, self.subnet(subnet)?.vpc);
+        same_network("route table", table, home, "subnet", subnet, vpc)?;
+        self.check_associated(subnet)?;
+        if let Some(subnet) = self.subnets.get_mut(&subnet) {
+            subnet.route_table = Some(table);
+        }
+        Ok(())
+    }
+
+    pub(super) fn disassociate_route_table(&mut self, subnet: SubnetId) -> Result<(), Refusal> {
+        self.check_associated(subnet)?;
+        if let Some(subnet) = self.subnets.get_mut(&subnet) {
+            subnet.route_table = None;
+        }
+        Ok(())
+    }
+
+    fn check_associated(&self, subnet: SubnetId) -> Result<(), Refusal> {
+        if self.subnet(subnet)?.route_table.is_none() {
+            let message = format!("the subnet {subnet} has no route table of its own");
+            return Err(Refusal::new(ErrorCode::InvalidAssociationIdNotFound, "SubnetId", message));
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_route_table(&mut self, id: RouteTableId) -> Result<(), Refusal> {
+        let table = self.route_table(id)?;
+        let main = self.vpc(table.vpc)?.main_route_table == id;
+        let served = self.subnets.values().find(|subnet| subnet.route_table == Some(id));
+        let held_by = main.then(|| "it is the main route table".to_owned());
+        dependency("routeTable", id, held_by.or(served.map(|subnet| format!("subnet {}", subnet.id))))?;
+        self.route_tables.remove(&id);
+        Ok(())
+    }
+
     pub(super) fn replace_main_route_table(&mut self, vpc: VpcId, table: RouteTableId) -> Result<(), Refusal> {
         same_network("route table", table, self.route_table(table)?.vpc, "network", vpc, vpc)?;
         if let Some(vpc) = self.vpcs.get_mut(&vpc) {
             vpc.main_route_table = table;
         }
         Ok(())
+    }
+}
+
+fn find_route(table: &RouteTable, destination: IpNet) -> Result<usize, Refusal> {
+    table.routes.iter().position(|route| route.destination == destination).ok_or_else(|| {
+        let message = format!("There is no route defined for '{destination}' in the route table {}", table.id);
+        Refusal::new(ErrorCode::InvalidRouteNotFound, "DestinationCidrBlock", message)
+    })
+}
+
+/// traffic inside the VPC is led to what forwards it, or stays local where it was.
+fn check_middlebox(target: RouteTarget, may_be_local: bool) -> Result<(), Refusal> {
+    match target {
+        RouteTarget::NatGateway(_) | RouteTarget::NetworkInterface(_) => Ok(()),
+        RouteTarget::Local if may_be_local => Ok(()),
+        RouteTarget::Local | RouteTarget::InternetGateway(_) => {
+            let message = "Route target is not supported. This route only supports NAT gateways, network interfaces and Gateway Load Balancer endpoints as targets.";
+            Err(Refusal::new(ErrorCode::InvalidParameterValue, "Target", message))
+        }
     }
 }
 

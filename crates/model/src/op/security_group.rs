@@ -2,6 +2,7 @@
 
 use ipnet::Ipv4Net;
 
+use super::dependency;
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::*;
@@ -79,6 +80,27 @@ impl World {
             return Err(Refusal::new(ErrorCode::InvalidPermissionNotFound, "IpPermissions", message));
         };
         rules.remove(at);
+        Ok(())
+    }
+}
+
+impl World {
+    pub(super) fn delete_security_group(&mut self, id: SecurityGroupId) -> Result<(), Refusal> {
+        let vpc = self.security_group(id)?.vpc;
+        if self.vpc(vpc)?.default_security_group == id {
+            let message = "the specified group cannot be deleted by a user: it is the VPC's default one";
+            return Err(Refusal::new(ErrorCode::CannotDelete, "GroupId", message));
+        }
+        let carrier = self.network_interfaces.values().find(|eni| eni.groups.contains(&id));
+        let names = |group: &&SecurityGroup| {
+            let mut rules = group.ingress.iter().chain(&group.egress);
+            group.id != id && rules.any(|rule| rule.peer == Peer::SecurityGroup(id))
+        };
+        let named_by = self.security_groups.values().find(names);
+        let held_by = carrier.map(|eni| self.holder_name(eni.id));
+        let held_by = held_by.or(named_by.map(|group| format!("a rule of security group {}", group.id)));
+        dependency("security group", id, held_by)?;
+        self.security_groups.remove(&id);
         Ok(())
     }
 }

@@ -1,18 +1,39 @@
-//! VPCs, subnets, internet gateways, Elastic IP addresses.
+//! VPCs, internet gateways, Elastic IP addresses.
 
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{CreateSubnet, CreateVpc};
+use super::dependency;
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::*;
 use crate::traffic::Traffic;
 use crate::world::World;
 
+/// Parameters of [`Op::CreateVpc`](super::Op::CreateVpc).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateVpc {
+    /// Its id.
+    pub id: VpcId,
+    /// The primary block.
+    pub cidr: Ipv4Net,
+    /// The region.
+    pub region: String,
+    /// Id for its main route table.
+    pub main_route_table: RouteTableId,
+    /// Id for its default network ACL.
+    pub default_network_acl: NetworkAclId,
+    /// Id for its default security group.
+    pub default_security_group: SecurityGroupId,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
 /// blocks are /16 to /28, and without bits behind the mask.
-fn allowed_size(cidr: Ipv4Net) -> bool {
+pub(super) fn allowed_size(cidr: Ipv4Net) -> bool {
     (16..=28).contains(&cidr.prefix_len()) && cidr.addr() == cidr.network()
 }
 
@@ -89,38 +110,6 @@ impl World {
         self.authorize(default_security_group, from_itself, |g| &mut g.ingress)
     }
 
-    pub(super) fn create_subnet(&mut self, request: CreateSubnet) -> Result<(), Refusal> {
-        let CreateSubnet { id, vpc, cidr, availability_zone, tags, origin } = request;
-        self.unused(self.subnets.contains_key(&id), id)?;
-        let vpc = self.vpc(vpc)?;
-        if !allowed_size(cidr) || !vpc.cidr.contains(&cidr) {
-            let message = format!("The CIDR '{cidr}' is invalid.");
-            return Err(Refusal::new(ErrorCode::InvalidSubnetRange, "CidrBlock", message));
-        }
-        let overlaps =
-            |other: &&Subnet| other.vpc == vpc.id && (other.cidr.contains(&cidr) || cidr.contains(&other.cidr));
-        if let Some(other) = self.subnets.values().find(overlaps) {
-            let message = format!(
-                "The CIDR '{cidr}' conflicts with another subnet ({}, {})",
-                other.cidr,
-                other.tags.name().unwrap_or(&other.id.to_string())
-            );
-            return Err(Refusal::new(ErrorCode::InvalidSubnetConflict, "CidrBlock", message));
-        }
-        let in_region = availability_zone.strip_prefix(&vpc.region);
-        if !in_region.is_some_and(|zone| matches!(zone.as_bytes(), [b'a'..=b'f'])) {
-            let message = format!(
-                "Value ({availability_zone}) for parameter availabilityZone is invalid. Subnets can currently only be created in the following availability zones: {r}a, {r}b, {r}c, {r}d, {r}e, {r}f.",
-                r = vpc.region
-            );
-            return Err(Refusal::new(ErrorCode::InvalidParameterValue, "AvailabilityZone", message));
-        }
-        let (vpc, network_acl) = (vpc.id, vpc.default_network_acl);
-        self.subnets
-            .insert(id, Subnet { id, vpc, cidr, availability_zone, route_table: None, network_acl, tags, origin });
-        Ok(())
-    }
-
     pub(super) fn attach_internet_gateway(&mut self, gateway: InternetGateway) -> Result<(), Refusal> {
         self.unused(self.internet_gateways.contains_key(&gateway.id), gateway.id)?;
         if let Some(other) = self.vpc(gateway.vpc)?.internet_gateway {
@@ -147,6 +136,57 @@ impl World {
             return Err(Refusal::new(ErrorCode::InvalidIpAddressInUse, "Address", message));
         }
         self.addresses.insert(id, Address { id, public_ip, network_interface: None, tags, origin });
+        Ok(())
+    }
+
+    pub(super) fn release_address(&mut self, id: AllocationId) -> Result<(), Refusal> {
+        if let Some(holder) = self.address(id)?.network_interface {
+            let message =
+                format!("The address with allocation id [{id}] is associated with {}", self.holder_name(holder));
+            return Err(Refusal::new(ErrorCode::InvalidIpAddressInUse, "AllocationId", message));
+        }
+        self.addresses.remove(&id);
+        Ok(())
+    }
+
+    pub(super) fn detach_internet_gateway(&mut self, id: InternetGatewayId) -> Result<(), Refusal> {
+        let vpc = self.internet_gateway(id)?.vpc;
+        let in_vpc = |eni: &NetworkInterfaceId| {
+            self.network_interfaces.get(eni).and_then(|eni| self.subnets.get(&eni.subnet)).is_some_and(|s| s.vpc == vpc)
+        };
+        let mapped = self.addresses.values().filter_map(|address| address.network_interface).find(in_vpc);
+        if let Some(eni) = mapped {
+            let holder = self.holder_name(eni);
+            let message = format!(
+                "Network {vpc} has some mapped public address(es), as that of {holder}. Please unmap those public address(es) before detaching the gateway."
+            );
+            return Err(Refusal::new(ErrorCode::DependencyViolation, "InternetGatewayId", message));
+        }
+        self.internet_gateways.remove(&id);
+        if let Some(vpc) = self.vpcs.get_mut(&vpc) {
+            vpc.internet_gateway = None;
+        }
+        Ok(())
+    }
+
+    pub(super) fn delete_vpc(&mut self, id: VpcId) -> Result<(), Refusal> {
+        let vpc = self.vpc(id)?;
+        let (table, acl, group) = (vpc.main_route_table, vpc.default_network_acl, vpc.default_security_group);
+        let gateway = vpc.internet_gateway.map(|igw| format!("internet gateway {igw}"));
+        let subnet = self.subnets.values().find(|s| s.vpc == id).map(|s| format!("subnet {}", s.id));
+        let other_table = self.route_tables.values().find(|t| t.vpc == id && t.id != table);
+        let other_acl = self.network_acls.values().find(|a| a.vpc == id && a.id != acl);
+        let other_group = self.security_groups.values().find(|g| g.vpc == id && g.id != group);
+        let held_by = gateway
+            .or(subnet)
+            .or(other_table.map(|t| format!("route table {}", t.id)))
+            .or(other_acl.map(|a| format!("network ACL {}", a.id)))
+            .or(other_group.map(|g| format!("security group {}", g.id)));
+        dependency("vpc", id, held_by)?;
+        self.vpcs.remove(&id);
+        self.route_tables.remove(&table);
+        self.network_acls.remove(&acl);
+        self.security_groups.remove(&group);
         Ok(())
     }
 }

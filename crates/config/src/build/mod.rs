@@ -1,5 +1,8 @@
 //! From a lab file to a world: names to ids, and the operations in an order in which each finds what it needs.
 
+mod instance;
+mod rule;
+
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
@@ -10,23 +13,24 @@ use minivpc_model::*;
 use serde_saphyr::{Location, Spanned};
 use siphasher::sip::SipHasher13;
 
-use crate::file::{self, Ami, ConnectivityType, LabFile};
+use crate::Lab;
+use crate::file::{self, ConnectivityType, LabFile};
 use crate::mistake::{Mistake, Place};
-use crate::scalar::{Cidr, Ports, Protocol};
-use crate::{Guest, Lab};
+use crate::scalar::{Cidr, Value};
+use rule::acl_entry;
 
 /// What AWS's own tools take when nobody names a region.
 const DEFAULT_REGION: &str = "us-east-1";
 /// Where Elastic IP addresses without an address come from (RFC 5737).
 const ELASTIC_IPS: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(198, 51, 100, 0), 24);
-/// Most instances of one entry.
-const MOST_INSTANCES: u16 = 1000;
+/// An address in the file.
+type Address = Spanned<Value<Ipv4Addr>>;
 
-pub(crate) fn build(file: LabFile, now: &str) -> Result<Lab, Mistake> {
+pub(crate) fn build(file: LabFile, now: &str, running: Option<&Lab>) -> Result<Lab, Mistake> {
     if let Some(key) = &file.unknown {
         return Err(Mistake::unknown_key(at(key), &key.value, LabFile::KEYS));
     }
-    let mut builder = Builder::new(lab_name(file.lab.as_ref())?, file.region.as_ref(), now);
+    let mut builder = Builder::new(lab_name(file.lab.as_ref())?, file.region.as_ref(), now, running);
     for (name, vpc) in &file.vpcs.0 {
         builder.vpc(name, vpc, file.region.as_ref())?;
     }
@@ -36,15 +40,14 @@ pub(crate) fn build(file: LabFile, now: &str) -> Result<Lab, Mistake> {
     for (name, address) in &file.elastic_ips.0 {
         builder.elastic_ip(name, address)?;
     }
-    // Whoever names an address gets it before others take the lowest free one.
-    for named in [true, false] {
+    for turn in [Turn::Named, Turn::Kept, Turn::Free] {
         for (vpc_name, vpc) in &file.vpcs.0 {
-            for (name, nat) in vpc.nat_gateways.0.iter().filter(|(_, nat)| nat.private_ip.is_some() == named) {
-                builder.nat_gateway(vpc_name, vpc, name, nat)?;
+            for (name, nat) in &vpc.nat_gateways.0 {
+                builder.nat_gateway(turn, vpc_name, vpc, name, nat)?;
             }
         }
-        for (name, instance) in file.instances.0.iter().filter(|(_, i)| i.private_ip.is_some() == named) {
-            builder.instances(name, instance)?;
+        for (name, instance) in &file.instances.0 {
+            builder.instances(turn, name, instance)?;
         }
     }
     // Routes come last: their targets are there now.
@@ -59,7 +62,7 @@ fn at<T>(value: &Spanned<T>) -> Location {
     value.defined
 }
 
-fn lab_name(name: Option<&Spanned<String>>) -> Result<String, Mistake> {
+pub(crate) fn lab_name(name: Option<&Spanned<String>>) -> Result<String, Mistake> {
     let Some(name) = name else {
         let mistake = Mistake::new(Location::UNKNOWN, "'lab' is missing: the lab's name");
         return Err(mistake.help("begin the file with `lab: NAME`"));
@@ -75,17 +78,27 @@ fn lab_name(name: Option<&Spanned<String>>) -> Result<String, Mistake> {
     Err(Mistake::new(at(name), message).help("letters, digits, '-', '_' and '.', a letter or digit first, at most 64"))
 }
 
+/// Whoever names its addresses gets them first; then who had one before keeps it; others take the lowest free ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Named,
+    Kept,
+    Free,
+}
+
 struct Builder<'a> {
     lab: Lab,
     region: String,
     now: &'a str,
+    running: Option<&'a Lab>,
 }
 
 impl<'a> Builder<'a> {
-    fn new(name: String, region: Option<&Spanned<String>>, now: &'a str) -> Self {
+    fn new(name: String, region: Option<&Spanned<String>>, now: &'a str, running: Option<&'a Lab>) -> Self {
         let region = region.map_or_else(|| DEFAULT_REGION.to_owned(), |region| region.value.clone());
-        let lab = Lab { name, world: World::default(), guests: BTreeMap::new(), places: Vec::new() };
-        Self { lab, region, now }
+        let (world, guests, kept_routes) = (World::default(), BTreeMap::new(), KeptRoutes::new());
+        let lab = Lab { name, world, guests, kept_routes, places: Vec::new() };
+        Self { lab, region, now, running }
     }
 
     fn world(&self) -> &World {
@@ -276,81 +289,67 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn group_rule(
-        &mut self,
-        home: Option<VpcId>,
-        rule: &Spanned<file::SecurityGroupRule>,
-    ) -> Result<(Location, SecurityGroupRule), Mistake> {
-        let place = at(rule);
-        let rule = &rule.value;
-        let peer = match (&rule.cidr, &rule.security_group) {
-            (Some(cidr), None) => Peer::Cidr(v4(cidr)?.trunc().into()),
-            (None, Some(group)) => {
-                Peer::SecurityGroup(found(group, self.world().find_security_group(home, &group.value))?)
-            }
-            (None, None) => return Err(Mistake::new(place, "the rule has no peer").help("add cidr or security_group")),
-            (Some(_), Some(group)) => {
-                return Err(
-                    Mistake::new(at(group), "a rule has one peer: cidr or security_group").help("make two rules")
-                );
-            }
-        };
-        let traffic = traffic(&rule.protocol, rule.ports.as_ref(), rule.icmp_type.as_ref(), rule.code.as_ref())?;
-        let description = rule.description.clone().unwrap_or_default();
-        Ok((place, SecurityGroupRule { traffic, peer, description, origin: self.origin(place) }))
-    }
-
     fn elastic_ip(&mut self, name: &Spanned<String>, address: &file::ElasticIp) -> Result<(), Mistake> {
         let place = address.address.as_ref().map_or(at(name), at);
+        let id = self.id(address.id.as_ref(), AllocationId::from_seed, &["eipalloc", &name.value])?;
         let public_ip = match &address.address {
             Some(given) => given.value.0,
             None => {
-                let taken = |ip: &Ipv4Addr| self.world().addresses().any(|other| other.public_ip == *ip);
-                ELASTIC_IPS
-                    .hosts()
-                    .find(|ip| !taken(ip))
+                let free = |ip: &Ipv4Addr| !self.world().addresses().any(|other| other.public_ip == *ip);
+                let had = self.running.and_then(|lab| lab.world.address(id).ok()).map(|address| address.public_ip);
+                had.filter(free)
+                    .or_else(|| ELASTIC_IPS.hosts().find(free))
                     .ok_or_else(|| Mistake::new(at(name), format!("{ELASTIC_IPS} has no address left")))?
             }
         };
-        let op = Op::AllocateAddress {
-            id: self.id(address.id.as_ref(), AllocationId::from_seed, &["eipalloc", &name.value])?,
-            public_ip,
-            tags: tags(name, &address.tags)?,
-            origin: self.origin(at(name)),
-        };
+        let op = Op::AllocateAddress { id, public_ip, tags: tags(name, &address.tags)?, origin: self.origin(at(name)) };
         self.apply(op, place, &[])
+    }
+
+    fn connectivity(&self, name: &Spanned<String>, nat: &file::NatGateway) -> Result<Connectivity, Mistake> {
+        match (nat.connectivity_type, &nat.elastic_ip) {
+            (ConnectivityType::Private, primary) => {
+                let Some(address) = primary.as_ref().or(nat.secondary_elastic_ips.first()) else {
+                    return Ok(Connectivity::Private);
+                };
+                let mistake = Mistake::new(at(address), "a private NAT gateway has no Elastic IP address (NAT-1)");
+                Err(mistake.help("remove it, or write `connectivity_type: public`"))
+            }
+            (ConnectivityType::Public, Some(primary)) => {
+                let all = std::iter::once(primary).chain(&nat.secondary_elastic_ips);
+                let found = all.map(|address| found(address, self.world().find_elastic_ip(None, &address.value)));
+                found.collect::<Result<_, _>>().map(Connectivity::Public)
+            }
+            (ConnectivityType::Public, None) => {
+                let message = "MissingParameter: The request must contain the parameter AllocationId";
+                let help = "add `elastic_ip: NAME` of one of elastic_ips, or write `connectivity_type: private`";
+                Err(Mistake::new(at(name), message).help(help))
+            }
+        }
     }
 
     fn nat_gateway(
         &mut self,
+        turn: Turn,
         vpc_name: &Spanned<String>,
         vpc: &file::Vpc,
         name: &Spanned<String>,
         nat: &file::NatGateway,
     ) -> Result<(), Mistake> {
-        let home = Some(self.vpc_id(vpc_name, vpc)?);
-        let connectivity = match (nat.connectivity_type, &nat.elastic_ip) {
-            (ConnectivityType::Private, None) => Connectivity::Private,
-            (ConnectivityType::Private, Some(address)) => {
-                let mistake = Mistake::new(at(address), "a private NAT gateway has no Elastic IP address (NAT-1)");
-                return Err(mistake.help("remove elastic_ip, or write `connectivity_type: public`"));
-            }
-            (ConnectivityType::Public, Some(address)) => {
-                Connectivity::Public(found(address, self.world().find_elastic_ip(None, &address.value))?)
-            }
-            (ConnectivityType::Public, None) => {
-                let message = "MissingParameter: The request must contain the parameter AllocationId";
-                let help = "add `elastic_ip: NAME` of one of elastic_ips, or write `connectivity_type: private`";
-                return Err(Mistake::new(at(name), message).help(help));
-            }
-        };
         let path = [&*vpc_name.value, &*name.value];
         let network_interface = self.interface_id(nat.network_interface_id.as_ref(), &path)?;
+        if self.turn(nat.private_ip.as_ref(), network_interface) != turn {
+            return Ok(());
+        }
+        let home = Some(self.vpc_id(vpc_name, vpc)?);
+        let subnet = found(&nat.subnet, self.world().find_subnet(home, &nat.subnet.value))?;
+        let given = nat.private_ip.as_ref().map(|address| address.value.0);
         let request = CreateNatGateway {
             id: self.id(nat.id.as_ref(), NatGatewayId::from_seed, &["nat", path[0], path[1]])?,
-            subnet: found(&nat.subnet, self.world().find_subnet(home, &nat.subnet.value))?,
-            connectivity,
-            private_ip: nat.private_ip.as_ref().map(|address| address.value.0),
+            subnet,
+            connectivity: self.connectivity(name, nat)?,
+            private_ip: given.or_else(|| self.kept_address(network_interface, subnet)),
+            secondary_private_ips: addresses(&nat.secondary_private_ips),
             network_interface,
             mac: MacAddress::from_seed(self.seed(&["mac", path[0], path[1]])),
             create_time: nat.create_time.as_ref().map_or_else(|| self.now.to_owned(), |time| time.value.clone()),
@@ -358,9 +357,10 @@ impl<'a> Builder<'a> {
             origin: self.origin(at(name)),
         };
         let parameters = [
-            ("PrivateIpAddress", nat.private_ip.as_ref().map(at)),
+            ("PrivateIpAddress", nat.private_ip.as_ref().or(nat.secondary_private_ips.first()).map(at)),
             ("SubnetId", Some(at(&nat.subnet))),
             ("AllocationId", nat.elastic_ip.as_ref().map(at)),
+            ("SecondaryAllocationId", nat.secondary_private_ips.first().map(at)),
         ];
         self.apply(Op::CreateNatGateway(request), at(name), &parameters)
     }
@@ -368,59 +368,6 @@ impl<'a> Builder<'a> {
     fn interface_id(&self, given: Option<&Spanned<String>>, path: &[&str]) -> Result<NetworkInterfaceId, Mistake> {
         let path: Vec<_> = std::iter::once("eni").chain(path.iter().copied()).collect();
         self.id(given, NetworkInterfaceId::from_seed, &path)
-    }
-
-    /// `count: N` makes `name-1` to `name-N`.
-    fn instances(&mut self, name: &Spanned<String>, instance: &file::Instance) -> Result<(), Mistake> {
-        let Some(count) = &instance.count else { return self.instance(name, instance) };
-        let fixed = [&instance.id, &instance.network_interface_id];
-        let fixed = fixed.into_iter().flatten().map(at).chain(instance.private_ip.as_ref().map(at)).next();
-        if let Some(place) = fixed {
-            return Err(Mistake::new(place, "only one instance can have this").help("remove it, or `count`"));
-        }
-        if !(1..=MOST_INSTANCES).contains(&count.value) {
-            return Err(Mistake::new(at(count), format!("count is 1 to {MOST_INSTANCES}")));
-        }
-        for number in 1..=count.value {
-            let numbered = Spanned { value: format!("{}-{number}", name.value), ..name.clone() };
-            self.instance(&numbered, instance)?;
-        }
-        Ok(())
-    }
-
-    fn instance(&mut self, name: &Spanned<String>, instance: &file::Instance) -> Result<(), Mistake> {
-        let subnet = found(&instance.subnet, self.world().find_subnet(None, &instance.subnet.value))?;
-        let home = self.world().subnet(subnet).ok().map(|subnet| subnet.vpc);
-        let mut groups = Vec::new();
-        for group in &instance.security_groups {
-            groups.push(found(group, self.world().find_security_group(home, &group.value))?);
-        }
-        let id = self.id(instance.id.as_ref(), InstanceId::from_seed, &["i", &name.value])?;
-        let sysctls = instance.sysctls.0.iter().map(|(name, value)| sysctl(name, value)).collect::<Result<_, _>>()?;
-        self.lab.guests.insert(id, Guest { sysctls });
-        let request = RunInstance {
-            id,
-            subnet,
-            private_ip: instance.private_ip.as_ref().map(|address| address.value.0),
-            network_interface: self.interface_id(instance.network_interface_id.as_ref(), &[&name.value])?,
-            mac: MacAddress::from_seed(self.seed(&["mac", &name.value])),
-            groups,
-            source_dest_check: instance.source_dest_check,
-            associate_public_ip: instance.public_ip,
-            image: match instance.ami {
-                Ami::Al2 => Image::AmazonLinux2,
-                Ami::Al2023 => Image::AmazonLinux2023,
-                Ami::Ubuntu => Image::Ubuntu,
-            },
-            tags: tags(name, &instance.tags)?,
-            origin: self.origin(at(name)),
-        };
-        let parameters = [
-            ("PrivateIpAddress", instance.private_ip.as_ref().map(at)),
-            ("SubnetId", Some(at(&instance.subnet))),
-            ("SecurityGroupId", instance.security_groups.first().map(at)),
-        ];
-        self.apply(Op::RunInstance(request), at(name), &parameters)
     }
 
     fn routes(&mut self, vpc_name: &Spanned<String>, vpc: &file::Vpc) -> Result<(), Mistake> {
@@ -436,20 +383,39 @@ impl<'a> Builder<'a> {
                     return Err(Mistake::new(at(destination), format!("{net}: IPv6 isn't supported yet")));
                 }
                 let local = target.value == "local";
-                if local && net == IpNet::V4(v4(&vpc.cidr)?) {
+                let is_local_route = net == IpNet::V4(v4(&vpc.cidr)?);
+                if local && is_local_route {
                     continue; // Every table has this route from the start.
                 }
-                let target_id = match local {
-                    true => RouteTarget::Local,
-                    false => found(target, self.world().find_route_target(home, &target.value))?,
-                };
                 let origin = self.origin(at(destination));
-                let op = Op::CreateRoute { route_table, destination: net, target: target_id, origin };
+                let target_id = match self.world().find_route_target(home, &target.value) {
+                    _ if local => RouteTarget::Local,
+                    Err(FindError::None { .. }) if self.is_kept(home, route_table, net, &target.value) => {
+                        self.lab.kept_routes.insert((route_table, net), origin);
+                        continue;
+                    }
+                    result => found(target, result)?,
+                };
+                let op = match is_local_route {
+                    //
+                    true => Op::ReplaceRoute { route_table, destination: net, target: target_id, origin },
+                    false => Op::CreateRoute { route_table, destination: net, target: target_id, origin },
+                };
                 let parameters = [("DestinationCidrBlock", Some(at(destination))), ("Target", Some(at(target)))];
                 self.apply(op, at(destination), &parameters)?;
             }
         }
         Ok(())
+    }
+}
+
+impl Builder<'_> {
+    /// Has the lab that runs a route to a target of this name, which the file has no more? It stays, as a blackhole.
+    fn is_kept(&self, home: VpcId, table: RouteTableId, destination: IpNet, target: &str) -> bool {
+        let Some(world) = self.running.map(|lab| &lab.world) else { return false };
+        let Ok(target) = world.find_route_target(home, target) else { return false };
+        let routes = world.route_table(table).map(|table| table.routes.as_slice()).unwrap_or_default();
+        routes.iter().any(|route| (route.destination, route.target) == (destination, target))
     }
 }
 
@@ -484,62 +450,6 @@ fn tags(name: &Spanned<String>, more: &file::Tags) -> Result<Tags, Mistake> {
     Ok(tags)
 }
 
-/// Only a guest's own network can be set in a guest.
-fn sysctl(name: &Spanned<String>, value: &Spanned<String>) -> Result<(String, String), Mistake> {
-    let parts = || name.value.split('.');
-    let fits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
-    if parts().next() != Some("net") || parts().count() < 3 || !parts().all(fits) {
-        let message = format!("'{}' can't be set in an instance", name.value);
-        return Err(Mistake::new(at(name), message).help("settings of the network can, as net.ipv4.ip_forward"));
-    }
-    Ok((name.value.clone(), value.value.clone()))
-}
-
-fn acl_entry(number: &Spanned<String>, entry: &file::NetworkAclEntry) -> Result<NetworkAclEntry, Mistake> {
-    let (action, protocol) = match (&entry.allow, &entry.deny) {
-        (Some(protocol), None) => (RuleAction::Allow, protocol),
-        (None, Some(protocol)) => (RuleAction::Deny, protocol),
-        _ => {
-            let message = format!("rule {} needs either `allow: PROTOCOL` or `deny: PROTOCOL`", number.value);
-            return Err(Mistake::new(at(number), message));
-        }
-    };
-    let traffic = traffic(protocol, entry.ports.as_ref(), entry.icmp_type.as_ref(), entry.code.as_ref())?;
-    Ok(NetworkAclEntry { action, traffic, cidr: v4(&entry.cidr)?.into(), origin: Origin::default() })
-}
-
-fn traffic(
-    protocol: &Spanned<Protocol>,
-    ports: Option<&Spanned<Ports>>,
-    icmp_type: Option<&Spanned<i16>>,
-    code: Option<&Spanned<i16>>,
-) -> Result<Traffic, Mistake> {
-    let number = protocol.value.0.0;
-    if let Some(ports) = ports.filter(|_| !matches!(number, Some(6 | 17))) {
-        return Err(Mistake::new(at(ports), "only tcp and udp have ports"));
-    }
-    if let Some(icmp) = icmp_type.or(code).filter(|_| number != Some(1)) {
-        return Err(Mistake::new(at(icmp), "only icmp has a type and a code"));
-    }
-    let range = ports.map_or(PortRange::ALL, |ports| ports.value.0);
-    Ok(match number {
-        None => Traffic::All,
-        Some(6) => Traffic::Tcp(range),
-        Some(17) => Traffic::Udp(range),
-        Some(1) => {
-            let (kind, code_value) = (icmp_field(icmp_type)?, icmp_field(code)?);
-            if let (None, Some(_), Some(code)) = (kind, code_value, code) {
-                return Err(Mistake::new(at(code), "a code needs a type"));
-            }
-            Traffic::Icmp { kind, code: code_value }
-        }
-        Some(other) => Traffic::Protocol(other),
-    })
-}
-
-/// AWS's −1 is any.
-fn icmp_field(value: Option<&Spanned<i16>>) -> Result<Option<u8>, Mistake> {
-    let Some(value) = value.filter(|value| value.value != -1) else { return Ok(None) };
-    let number = u8::try_from(value.value);
-    number.map(Some).map_err(|_| Mistake::new(at(value), format!("{} isn't 0 to 255, or -1 for any", value.value)))
+fn addresses(written: &[Address]) -> Vec<Ipv4Addr> {
+    written.iter().map(|address| address.value.0).collect()
 }

@@ -1,0 +1,189 @@
+//! Instances with their interfaces.
+
+use std::net::Ipv4Addr;
+
+use minivpc_model::*;
+use serde_saphyr::{Location, Spanned};
+
+use super::{Address, Builder, Turn, addresses, at, found, tags};
+use crate::Guest;
+use crate::file::{self, Ami, GuestNetwork};
+use crate::mistake::Mistake;
+
+/// Most instances of one entry.
+const MOST_INSTANCES: u16 = 1000;
+
+/// An interface as its author writes it: the first in its instance, others in `network_interfaces`.
+struct Interface<'a> {
+    id: Option<&'a Spanned<String>>,
+    subnet: &'a Spanned<String>,
+    private_ip: Option<&'a Address>,
+    more_private_ips: &'a [Address],
+    security_groups: &'a [Spanned<String>],
+    source_dest_check: bool,
+}
+
+/// All interfaces of an instance, by device index.
+fn interfaces_of<'a>(
+    name: &Spanned<String>,
+    instance: &'a file::Instance,
+) -> Result<Vec<(u8, Interface<'a>)>, Mistake> {
+    let primary = Interface {
+        id: instance.network_interface_id.as_ref(),
+        subnet: &instance.subnet,
+        private_ip: instance.private_ip.as_ref(),
+        more_private_ips: &instance.secondary_private_ips,
+        security_groups: &instance.security_groups,
+        source_dest_check: instance.source_dest_check,
+    };
+    let mut all = vec![(0, primary)];
+    for (key, more) in &instance.network_interfaces.0 {
+        let index = key.value.strip_prefix("eth").and_then(|number| number.parse().ok());
+        let Some(index) = index.filter(|index| *index > 0 && format!("eth{index}") == key.value) else {
+            let message = format!("'{}' isn't a further interface of '{}': eth1, eth2 …", key.value, name.value);
+            return Err(Mistake::new(at(key), message).help("eth0 is written in the instance itself"));
+        };
+        all.push((
+            index,
+            Interface {
+                id: more.id.as_ref(),
+                subnet: &more.subnet,
+                private_ip: more.private_ip.as_ref(),
+                more_private_ips: &more.secondary_private_ips,
+                security_groups: &more.security_groups,
+                source_dest_check: more.source_dest_check,
+            },
+        ));
+    }
+    Ok(all)
+}
+
+impl Builder<'_> {
+    /// The address that an interface had in the lab that runs, if it is free still.
+    pub(super) fn kept_address(&self, eni: NetworkInterfaceId, subnet: SubnetId) -> Option<Ipv4Addr> {
+        let had = self.running?.world.network_interface(eni).ok()?;
+        let subnet = self.world().subnet(subnet).ok()?;
+        let free = had.subnet == subnet.id
+            && subnet.cidr.contains(&had.private_ip)
+            && self.world().address_owner(subnet, had.private_ip).is_none();
+        free.then_some(had.private_ip)
+    }
+
+    /// When an interface gets its address.
+    pub(super) fn turn(&self, given: Option<&Address>, eni: NetworkInterfaceId) -> Turn {
+        match given {
+            Some(_) => Turn::Named,
+            None if self.running.is_some_and(|lab| lab.world.network_interface(eni).is_ok()) => Turn::Kept,
+            None => Turn::Free,
+        }
+    }
+
+    /// `count: N` makes `name-1` to `name-N`.
+    pub(super) fn instances(
+        &mut self,
+        turn: Turn,
+        name: &Spanned<String>,
+        instance: &file::Instance,
+    ) -> Result<(), Mistake> {
+        let Some(count) = &instance.count else { return self.instance(turn, name, instance) };
+        let interfaces = || instance.network_interfaces.0.iter().map(|(_, interface)| interface);
+        let ids = [&instance.id, &instance.network_interface_id].into_iter().chain(interfaces().map(|i| &i.id));
+        let one = std::iter::once(&instance.private_ip).chain(interfaces().map(|i| &i.private_ip));
+        let more = instance.secondary_private_ips.iter().chain(interfaces().flat_map(|i| &i.secondary_private_ips));
+        let fixed = ids.flatten().map(at).chain(one.flatten().chain(more).map(at)).next();
+        if let Some(place) = fixed {
+            return Err(Mistake::new(place, "only one instance can have this").help("remove it, or `count`"));
+        }
+        if !(1..=MOST_INSTANCES).contains(&count.value) {
+            return Err(Mistake::new(at(count), format!("count is 1 to {MOST_INSTANCES}")));
+        }
+        for number in 1..=count.value {
+            let numbered = Spanned { value: format!("{}-{number}", name.value), ..name.clone() };
+            self.instance(turn, &numbered, instance)?;
+        }
+        Ok(())
+    }
+
+    fn instance(&mut self, turn: Turn, name: &Spanned<String>, instance: &file::Instance) -> Result<(), Mistake> {
+        let written = interfaces_of(name, instance)?;
+        let mut ids = Vec::new();
+        for (index, interface) in &written {
+            let index = index.to_string();
+            let path: &[&str] = if index == "0" { &[&name.value] } else { &[&name.value, &index] };
+            ids.push((
+                self.interface_id(interface.id, path)?,
+                MacAddress::from_seed(self.seed(&[&["mac"], path].concat())),
+            ));
+        }
+        // Its interfaces are made together: the last one that is ready decides when.
+        let turns = written.iter().zip(&ids).map(|((_, interface), (eni, _))| self.turn(interface.private_ip, *eni));
+        if turns.max() != Some(turn) {
+            return Ok(());
+        }
+        let mut interfaces = Vec::new();
+        for ((device_index, interface), (eni, mac)) in written.iter().zip(ids) {
+            interfaces.push(self.interface(*device_index, interface, eni, mac, at(name))?);
+        }
+        let id = self.id(instance.id.as_ref(), InstanceId::from_seed, &["i", &name.value])?;
+        let sysctls = instance.sysctls.0.iter().map(|(name, value)| sysctl(name, value)).collect::<Result<_, _>>()?;
+        let plain_network = instance.guest_network == GuestNetwork::Plain;
+        self.lab.guests.insert(id, Guest { sysctls, run: instance.run.clone(), plain_network });
+        let request = RunInstance {
+            id,
+            interfaces,
+            associate_public_ip: instance.public_ip,
+            image: match instance.ami {
+                Ami::Al2 => Image::AmazonLinux2,
+                Ami::Al2023 => Image::AmazonLinux2023,
+                Ami::Ubuntu => Image::Ubuntu,
+            },
+            tags: tags(name, &instance.tags)?,
+            origin: self.origin(at(name)),
+        };
+        let given = written.iter().find_map(|(_, i)| i.private_ip.or(i.more_private_ips.first()));
+        let parameters = [
+            ("PrivateIpAddress", given.map(at)),
+            ("SubnetId", Some(at(&instance.subnet))),
+            ("SecurityGroupId", written.iter().find_map(|(_, interface)| interface.security_groups.first()).map(at)),
+            ("NetworkInterface", instance.network_interfaces.0.first().map(|(name, _)| at(name))),
+        ];
+        self.apply(Op::RunInstance(request), at(name), &parameters)
+    }
+
+    fn interface(
+        &mut self,
+        device_index: u8,
+        written: &Interface<'_>,
+        id: NetworkInterfaceId,
+        mac: MacAddress,
+        place: Location,
+    ) -> Result<NewInterface, Mistake> {
+        let subnet = found(written.subnet, self.world().find_subnet(None, &written.subnet.value))?;
+        let home = self.world().subnet(subnet).ok().map(|subnet| subnet.vpc);
+        let groups = written.security_groups.iter();
+        let groups = groups.map(|group| found(group, self.world().find_security_group(home, &group.value)));
+        let given = written.private_ip.map(|address| address.value.0);
+        Ok(NewInterface {
+            id,
+            device_index,
+            subnet,
+            private_ip: given.or_else(|| self.kept_address(id, subnet)),
+            secondary_private_ips: addresses(written.more_private_ips),
+            mac,
+            groups: groups.collect::<Result<_, _>>()?,
+            source_dest_check: written.source_dest_check,
+            origin: self.origin(place),
+        })
+    }
+}
+
+/// Only a guest's own network can be set in a guest.
+fn sysctl(name: &Spanned<String>, value: &Spanned<String>) -> Result<(String, String), Mistake> {
+    let parts = || name.value.split('.');
+    let fits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    if parts().next() != Some("net") || parts().count() < 3 || !parts().all(fits) {
+        let message = format!("'{}' can't be set in an instance", name.value);
+        return Err(Mistake::new(at(name), message).help("settings of the network can, as net.ipv4.ip_forward"));
+    }
+    Ok((name.value.clone(), value.value.clone()))
+}

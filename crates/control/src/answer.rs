@@ -1,0 +1,234 @@
+//! Questions about a lab, answered from what runs.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::{fs, io};
+
+use minivpc_dataplane::state::{Connection, ConnectionKey};
+use minivpc_dataplane::{Kind, Probe, tcp_flags};
+use minivpc_host::LinkStats;
+use minivpc_model::{Attachment, FindError, InstanceId, NetworkInterfaceId, World};
+
+use crate::guest::{self, Guest};
+use crate::protocol::{Answer, Described, Failure, LabFile, Question, TracePacket};
+use crate::running::{Current, Running};
+use crate::view;
+use crate::views::Views;
+use crate::{change, describe};
+
+/// What a trace takes for a length (that of a `ping`), an echo id and a source port.
+const SIZE: u16 = 84;
+const ICMP_ID: u16 = 4711;
+const SOURCE_PORT: u16 = 49_152;
+
+/// What answers look at: a lab between two changes.
+pub(crate) struct Answers<'a> {
+    pub running: &'a Running,
+    pub current: &'a Current,
+    pub views: Views<'a>,
+}
+
+impl Answers<'_> {
+    pub fn answer(&self, question: Question) -> Answer {
+        match question {
+            Question::Status => json(&self.status()),
+            Question::Drops => json(&self.drops()),
+            Question::Flows => json(&self.flows()),
+            Question::Trace(packet) => json(&self.trace(&packet)?),
+            Question::Describe { kind, name } => self.describe(kind, &name),
+            Question::Guest { instance } => json(&self.guest(&instance)?),
+            Question::Logs { instance } => json(&self.logs(&instance)?),
+            Question::Plan(file) => json(&self.plan(&file)?),
+        }
+    }
+
+    fn world(&self) -> &World {
+        &self.views.lab.world
+    }
+
+    fn find(&self, instance: &str) -> Result<InstanceId, Failure> {
+        Ok(self.world().find_instance(instance).map_err(not_found)?)
+    }
+
+    fn guest(&self, name: &str) -> Result<&str, Failure> {
+        match self.current.guests.get(&self.find(name)?) {
+            Some(guest) => Ok(&guest.spec.name),
+            None => Err(format!("instance '{name}' is stopped; `minivpc start {name}` starts it").into()),
+        }
+    }
+
+    fn logs(&self, instance: &str) -> Result<String, Failure> {
+        let path = guest::log(&self.running.directory, self.find(instance)?);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(format!("{}: {error}", path.display()).into()),
+        }
+    }
+
+    fn plan(&self, file: &LabFile) -> Result<view::Plan, Failure> {
+        let (ops, next) = self.current.next(file)?;
+        Ok(change::plan(&ops, self.current, &next, file))
+    }
+
+    fn links(&self) -> HashMap<String, Vec<LinkStats>> {
+        let stats = |(id, guest): (&InstanceId, &Guest)| {
+            Some((id.to_string(), self.running.keeper.link_stats(&guest.spec.name).ok()?))
+        };
+        self.current.guests.iter().filter_map(stats).collect()
+    }
+
+    fn status(&self) -> view::Status {
+        let (state, now) = (self.running.engine.state(), self.running.now());
+        view::Status {
+            lab: self.views.lab.name.clone(),
+            up_seconds: self.running.clock.elapsed().as_secs(),
+            instances: self.views.instances(&self.links()),
+            nat_gateways: self.views.nat_gateways(state, now),
+            internet_gateways: self.views.internet_gateways(),
+            connections: state.connections(now).len(),
+            drops: self.running.engine.drops().list().iter().map(|dropped| dropped.count).sum(),
+        }
+    }
+
+    fn drops(&self) -> view::Drops {
+        let mut drops: Vec<_> =
+            self.running.engine.drops().list().iter().map(|dropped| self.views.drop(dropped)).collect();
+        for (instance, links) in self.links() {
+            let slow = links.iter().filter(|link| link.engine_too_slow > 0);
+            drops.extend(slow.map(|link| self.too_slow(&instance, link)));
+        }
+        view::Drops { drops }
+    }
+
+    /// What the kernel dropped because nobody read it in time.
+    fn too_slow(&self, instance: &str, link: &LinkStats) -> view::Drop {
+        let id = instance.parse().ok().and_then(|id| self.world().instance(id).ok());
+        let number = link.interface.strip_prefix("eth").and_then(|number| number.parse::<u8>().ok());
+        let is_it = |eni: &NetworkInterfaceId| {
+            let attachment = self.world().network_interface(*eni).map(|eni| eni.attachment);
+            matches!(attachment, Ok(Attachment::Instance { device_index, .. }) if Some(device_index) == number)
+        };
+        let eni = id.and_then(|instance| instance.network_interfaces.iter().find(|eni| is_it(eni)));
+        let sender = eni.map(|eni| self.views.interface(*eni));
+        let now = self.running.now().0 as f64 / 1e9;
+        view::Drop {
+            reason: "MINIVPC_ENGINE_TOO_SLOW".to_owned(),
+            text: "the guest sent faster than the engine read; AWS would have forwarded it".to_owned(),
+            resources: sender.clone().into_iter().collect(),
+            sender: sender.unwrap_or_else(|| view::Resource {
+                kind: "instance".to_owned(),
+                id: instance.to_owned(),
+                name: String::new(),
+            }),
+            packet: "frames".to_owned(),
+            fields: None,
+            count: link.engine_too_slow,
+            first_seconds: 0.0,
+            last_seconds: now,
+        }
+    }
+
+    fn flows(&self) -> view::Flows {
+        let now = self.running.now();
+        let serials: HashMap<_, _> = self.world().network_interfaces().map(|eni| (eni.serial, eni)).collect();
+        let flow = |(key, connection): (ConnectionKey, Connection)| {
+            let eni = serials.get(&key.eni)?;
+            let own = IpAddr::from(eni.private_ip);
+            let flow = if key.flow.src == own { key.flow } else { key.flow.reversed() };
+            let end = |address: IpAddr, port: u16| match flow.protocol {
+                6 | 17 => format!("{address}:{port}"),
+                _ if port != 0 => format!("{address} id {port}"),
+                _ => address.to_string(),
+            };
+            let steps = self.running.engine.recall(self.views.snapshot, now, &key, &connection);
+            Some(view::FlowView {
+                interface: self.views.interface(eni.id),
+                direction: connection.direction.as_str().to_owned(),
+                protocol: flow.protocol,
+                local: end(flow.src, flow.src_port),
+                remote: end(flow.dst, flow.dst_port),
+                phase: format!("{:?}", connection.phase).to_lowercase(),
+                age_seconds: now.since(connection.opened).0 as f64 / 1e9,
+                idle_seconds: now.since(connection.last_seen).0 as f64 / 1e9,
+                steps: steps.into_iter().map(|line| self.views.step(line)).collect(),
+            })
+        };
+        let mut flows: Vec<_> = self.running.engine.state().connections(now).into_iter().filter_map(flow).collect();
+        flows.sort_by(|a, b| (&a.interface.name, &a.remote, &a.local).cmp(&(&b.interface.name, &b.remote, &b.local)));
+        view::Flows { flows }
+    }
+
+    fn trace(&self, packet: &TracePacket) -> Result<view::Trace, Failure> {
+        let world = self.world();
+        let instance = |name: &str| world.find_instance(name).map_err(not_found);
+        let primary = |id| {
+            let eni = *world.instance(id).ok()?.network_interfaces.first()?;
+            self.views.snapshot.eni_of(eni)
+        };
+        let from = primary(instance(&packet.from)?).ok_or("the instance has no interface")?;
+        let to = match packet.to.parse::<IpAddr>() {
+            Ok(address) => address,
+            Err(_) => {
+                let eni = primary(instance(&packet.to)?).ok_or("the instance has no interface")?;
+                self.views.snapshot.eni(eni).ip
+            }
+        };
+        let (kind, source_port, port) = match (packet.protocol.as_str(), packet.port) {
+            ("icmp", None) => (Kind::EchoRequest, packet.source_port.unwrap_or(ICMP_ID), 0),
+            ("icmp", Some(_)) => return Err("ICMP has no ports: leave --port out".into()),
+            ("tcp", Some(port)) => {
+                let flags = if packet.ack { tcp_flags::ACK } else { tcp_flags::SYN };
+                (Kind::Tcp(flags), packet.source_port.unwrap_or(SOURCE_PORT), port)
+            }
+            ("udp", Some(port)) => (Kind::Udp, packet.source_port.unwrap_or(SOURCE_PORT), port),
+            ("tcp" | "udp", None) => return Err(format!("--protocol {} needs --port N", packet.protocol).into()),
+            (other, _) => return Err(format!("protocol '{other}' can't be traced: icmp, tcp or udp").into()),
+        };
+        let size = packet.size.unwrap_or(SIZE);
+        let probe = Probe { from, to, kind, source_port, port, ttl: packet.ttl, size };
+        let (there, back) = self.running.engine.trace(self.views.snapshot, self.running.now(), &probe);
+        let name_of = |address: IpAddr| {
+            let vpc = self.views.snapshot.subnet(self.views.snapshot.eni(from).subnet).vpc;
+            let eni = self.views.snapshot.owner(vpc, address).map(|index| self.views.snapshot.eni(index).name.as_str());
+            eni.map_or_else(|| address.to_string(), |name| name.split('/').next().unwrap_or(name).to_owned())
+        };
+        Ok(view::Trace {
+            from: name_of(self.views.snapshot.eni(from).ip),
+            to: name_of(to),
+            there: self.views.journey(&there),
+            back: back.as_ref().map(|back| self.views.journey(back)),
+        })
+    }
+
+    fn describe(&self, kind: Described, name: &str) -> Answer {
+        let world = self.world();
+        let described = match kind {
+            Described::RouteTable => {
+                describe::route_table(world, world.find_route_table(None, name).map_err(not_found)?)
+            }
+            Described::NetworkAcl => {
+                describe::network_acl(world, world.find_network_acl(None, name).map_err(not_found)?)
+            }
+            Described::SecurityGroup => {
+                describe::security_group(world, world.find_security_group(None, name).map_err(not_found)?)
+            }
+            Described::NatGateway => {
+                describe::nat_gateway(world, world.find_nat_gateway(None, name).map_err(not_found)?)
+            }
+        };
+        described.map_err(|refusal| refusal.to_string().into())
+    }
+}
+
+/// A name that names nothing, with what there is.
+pub(crate) fn not_found(error: FindError) -> String {
+    match &error {
+        FindError::None { names, .. } if !names.is_empty() => format!("{error}; these are: {}", names.join(", ")),
+        FindError::None { .. } | FindError::Several { .. } => error.to_string(),
+    }
+}
+
+pub(crate) fn json(value: &(impl serde::Serialize + ?Sized)) -> Answer {
+    serde_json::to_value(value).map_err(|error| error.to_string().into())
+}

@@ -1,0 +1,238 @@
+//! A change in words: the EC2 actions that it consists of, in the order in which they are done.
+
+use minivpc_config::Lab;
+use minivpc_model::*;
+
+use crate::protocol::LabFile;
+use crate::running::Current;
+use crate::view::{Action, Plan, Resource};
+
+/// What `ops` do to the lab that runs; `next` is the lab after them.
+pub(crate) fn plan(ops: &[Op], current: &Current, next: &Lab, file: &LabFile) -> Plan {
+    let (before, after) = (&current.lab.world, &next.world);
+    let mut actions: Vec<_> = ops.iter().map(|op| Words { before, after }.action(op)).collect();
+    actions.extend(new_blackholes(before, after));
+    for (id, guest) in &next.guests {
+        let stays = !ops.iter().any(|op| matches!(op, Op::RunInstance(request) if request.id == *id));
+        let runs = current.guests.contains_key(id);
+        if stays && runs && current.lab.guests.get(id).is_some_and(|other| other != guest) {
+            let what = "its `sysctls`, `run` or `guest_network` changed".to_owned();
+            actions.push(Words { before, after }.line("~", "RebootInstances", id, what));
+        }
+    }
+    Plan { lab: next.name.clone(), file: file.path.display().to_string(), actions }
+}
+
+/// routes that lose their target.
+fn new_blackholes(before: &World, after: &World) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for table in after.route_tables() {
+        let had = before.route_table(table.id).map(|table| table.routes.as_slice()).unwrap_or_default();
+        for route in &table.routes {
+            let is_new = after.route_state(route) == RouteState::Blackhole
+                && !had.iter().any(|old| {
+                    old.destination == route.destination && before.route_state(old) == RouteState::Blackhole
+                });
+            if is_new {
+                let what = format!("{} → {} becomes a blackhole", route.destination, target(route.target));
+                actions.push(Words { before, after }.line("!", "", &table.id, what));
+            }
+        }
+    }
+    actions
+}
+
+fn target(target: RouteTarget) -> String {
+    match target {
+        RouteTarget::Local => "local".to_owned(),
+        RouteTarget::InternetGateway(id) => id.to_string(),
+        RouteTarget::NatGateway(id) => id.to_string(),
+        RouteTarget::NetworkInterface(id) => id.to_string(),
+    }
+}
+
+/// Names are looked up after the change, and what is gone then before it.
+struct Words<'a> {
+    before: &'a World,
+    after: &'a World,
+}
+
+/// A resource by its kind and name.
+trait Named: std::fmt::Display {
+    const KIND: &'static str;
+    fn name(&self, world: &World) -> Option<String>;
+}
+
+macro_rules! named {
+    ($($id:ident, $kind:literal, $get:ident;)*) => {$(
+        impl Named for $id {
+            const KIND: &'static str = $kind;
+            fn name(&self, world: &World) -> Option<String> {
+                world.$get(*self).ok()?.tags.name().map(str::to_owned)
+            }
+        }
+    )*};
+}
+
+named! {
+    VpcId, "vpc", vpc;
+    SubnetId, "subnet", subnet;
+    InternetGatewayId, "internet-gateway", internet_gateway;
+    RouteTableId, "route-table", route_table;
+    SecurityGroupId, "security-group", security_group;
+    NetworkAclId, "network-acl", network_acl;
+    AllocationId, "elastic-ip", address;
+    NatGatewayId, "nat-gateway", nat_gateway;
+    InstanceId, "instance", instance;
+}
+
+impl Named for NetworkInterfaceId {
+    const KIND: &'static str = "network-interface";
+    fn name(&self, world: &World) -> Option<String> {
+        match world.network_interface(*self).ok()?.attachment {
+            Attachment::Instance { instance, device_index } => {
+                Some(format!("{}/eth{device_index}", world.instance(instance).ok()?.tags.name()?))
+            }
+            Attachment::NatGateway(id) => id.name(world),
+        }
+    }
+}
+
+impl Words<'_> {
+    fn line<Id: Named>(&self, sign: &str, action: &str, id: &Id, what: String) -> Action {
+        let name = id.name(self.after).or_else(|| id.name(self.before)).unwrap_or_default();
+        let resource = Resource { kind: Id::KIND.to_owned(), id: id.to_string(), name };
+        Action { sign: sign.to_owned(), action: action.to_owned(), resource, what }
+    }
+
+    fn peer(&self, peer: Peer) -> String {
+        match peer {
+            Peer::Cidr(cidr) => cidr.to_string(),
+            Peer::SecurityGroup(id) => {
+                let group = self.after.security_group(id).or_else(|_| self.before.security_group(id));
+                group.map_or_else(|_| id.to_string(), |group| format!("{} {id}", group.name))
+            }
+        }
+    }
+
+    fn name(&self, id: &impl Named) -> String {
+        id.name(self.after).or_else(|| id.name(self.before)).unwrap_or_else(|| id.to_string())
+    }
+
+    fn action(&self, op: &Op) -> Action {
+        let none = String::new;
+        match op {
+            Op::CreateVpc(new) => self.line("+", "CreateVpc", &new.id, new.cidr.to_string()),
+            Op::DeleteVpc(id) => self.line("-", "DeleteVpc", id, none()),
+            Op::CreateSubnet(new) => {
+                self.line("+", "CreateSubnet", &new.id, format!("{} {}", new.cidr, new.availability_zone))
+            }
+            Op::DeleteSubnet(id) => self.line("-", "DeleteSubnet", id, none()),
+            Op::AttachInternetGateway(new) => self.line("+", "AttachInternetGateway", &new.id, none()),
+            Op::DetachInternetGateway(id) => self.line("-", "DetachInternetGateway", id, none()),
+            Op::CreateRouteTable { id, .. } => self.line("+", "CreateRouteTable", id, none()),
+            Op::DeleteRouteTable(id) => self.line("-", "DeleteRouteTable", id, none()),
+            Op::CreateRoute { route_table, destination, target: to, .. } => {
+                self.line("+", "CreateRoute", route_table, format!("{destination} → {}", target(*to)))
+            }
+            Op::ReplaceRoute { route_table, destination, target: to, .. } => {
+                self.line("~", "ReplaceRoute", route_table, format!("{destination} → {}", target(*to)))
+            }
+            Op::DeleteRoute { route_table, destination } => {
+                self.line("-", "DeleteRoute", route_table, destination.to_string())
+            }
+            Op::AssociateRouteTable { route_table, subnet } => {
+                self.line("~", "AssociateRouteTable", route_table, format!("serves {}", self.name(subnet)))
+            }
+            Op::ReplaceRouteTableAssociation { route_table, subnet } => {
+                self.line("~", "ReplaceRouteTableAssociation", route_table, format!("serves {}", self.name(subnet)))
+            }
+            Op::DisassociateRouteTable(subnet) => {
+                self.line("~", "DisassociateRouteTable", subnet, "the main table serves it".to_owned())
+            }
+            Op::ReplaceMainRouteTable { route_table, .. } => {
+                self.line("~", "ReplaceRouteTableAssociation", route_table, "is the main table".to_owned())
+            }
+            Op::CreateSecurityGroup { id, .. } => self.line("+", "CreateSecurityGroup", id, none()),
+            Op::DeleteSecurityGroup(id) => self.line("-", "DeleteSecurityGroup", id, none()),
+            Op::AuthorizeSecurityGroupIngress { group, rule } => {
+                let what = format!("{} from {}", rule.traffic, self.peer(rule.peer));
+                self.line("+", "AuthorizeSecurityGroupIngress", group, what)
+            }
+            Op::AuthorizeSecurityGroupEgress { group, rule } => {
+                let what = format!("{} to {}", rule.traffic, self.peer(rule.peer));
+                self.line("+", "AuthorizeSecurityGroupEgress", group, what)
+            }
+            Op::RevokeSecurityGroupIngress { group, traffic, peer } => {
+                let what = format!("{traffic} from {}", self.peer(*peer));
+                self.line("-", "RevokeSecurityGroupIngress", group, what)
+            }
+            Op::RevokeSecurityGroupEgress { group, traffic, peer } => {
+                let what = format!("{traffic} to {}", self.peer(*peer));
+                self.line("-", "RevokeSecurityGroupEgress", group, what)
+            }
+            Op::CreateNetworkAcl { id, .. } => self.line("+", "CreateNetworkAcl", id, none()),
+            Op::DeleteNetworkAcl(id) => self.line("-", "DeleteNetworkAcl", id, none()),
+            Op::CreateNetworkAclEntry { network_acl, egress, rule_number, entry } => {
+                self.line("+", "CreateNetworkAclEntry", network_acl, acl_entry(*egress, *rule_number, entry))
+            }
+            Op::ReplaceNetworkAclEntry { network_acl, egress, rule_number, entry } => {
+                self.line("~", "ReplaceNetworkAclEntry", network_acl, acl_entry(*egress, *rule_number, entry))
+            }
+            Op::DeleteNetworkAclEntry { network_acl, egress, rule_number } => {
+                let what = format!("{} #{rule_number}", direction(*egress));
+                self.line("-", "DeleteNetworkAclEntry", network_acl, what)
+            }
+            Op::ReplaceNetworkAclAssociation { network_acl, subnet } => {
+                self.line("~", "ReplaceNetworkAclAssociation", network_acl, format!("serves {}", self.name(subnet)))
+            }
+            Op::AllocateAddress { id, public_ip, .. } => self.line("+", "AllocateAddress", id, public_ip.to_string()),
+            Op::ReleaseAddress(id) => self.line("-", "ReleaseAddress", id, none()),
+            Op::CreateNatGateway(new) => {
+                let address = new.private_ip.map(|address| address.to_string()).unwrap_or_default();
+                self.line("+", "CreateNatGateway", &new.id, address)
+            }
+            Op::DeleteNatGateway(id) => self.line("-", "DeleteNatGateway", id, none()),
+            Op::RunInstance(new) => {
+                let addresses = new.interfaces.iter().filter_map(|interface| interface.private_ip);
+                let addresses: Vec<_> = addresses.map(|address| address.to_string()).collect();
+                self.line("+", "RunInstances", &new.id, addresses.join(", "))
+            }
+            Op::StopInstance(id) => self.line("~", "StopInstances", id, none()),
+            Op::StartInstance(id) => self.line("~", "StartInstances", id, none()),
+            Op::TerminateInstance(id) => self.line("-", "TerminateInstances", id, none()),
+            Op::ModifyNetworkInterfaceGroups { network_interface, groups } => {
+                let names = groups.iter().map(|id| self.peer(Peer::SecurityGroup(*id)));
+                let what = format!("groups: {}", names.collect::<Vec<_>>().join(", "));
+                self.line("~", "ModifyNetworkInterfaceAttribute", network_interface, what)
+            }
+            Op::ModifySourceDestCheck { network_interface, source_dest_check } => {
+                let what = format!("source/destination check {}", if *source_dest_check { "on" } else { "off" });
+                self.line("~", "ModifyNetworkInterfaceAttribute", network_interface, what)
+            }
+            Op::AssignPrivateIpAddresses { network_interface, addresses } => {
+                self.line("+", "AssignPrivateIpAddresses", network_interface, join(addresses))
+            }
+            Op::UnassignPrivateIpAddresses { network_interface, addresses } => {
+                self.line("-", "UnassignPrivateIpAddresses", network_interface, join(addresses))
+            }
+        }
+    }
+}
+
+fn join(addresses: &[std::net::Ipv4Addr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn direction(egress: bool) -> &'static str {
+    if egress { "egress" } else { "ingress" }
+}
+
+fn acl_entry(egress: bool, number: u16, entry: &NetworkAclEntry) -> String {
+    let action = match entry.action {
+        RuleAction::Allow => "allow",
+        RuleAction::Deny => "deny",
+    };
+    let side = if egress { "to" } else { "from" };
+    format!("{} #{number} {action} {} {side} {}", direction(egress), entry.traffic, entry.cidr)
+}

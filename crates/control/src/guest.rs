@@ -1,0 +1,117 @@
+//! Instances as guests: what the keeper is asked to make of them, and the commands that they run at their start.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+
+use minivpc_config::Lab;
+use minivpc_host::{GuestSpec, InterfaceSpec};
+use minivpc_model::{Attachment, Instance, InstanceId, NetworkInterfaceId, Refusal};
+
+/// MTU of every interface.
+const MTU: u32 = 9001;
+/// Most that is kept of what the commands of an instance print, bytes.
+const LONGEST_LOG: u64 = 4 << 20;
+
+/// A guest that runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Guest {
+    /// What the keeper made. Its name is the instance's id and the number of the start.
+    pub spec: GuestSpec,
+    /// The TAP of each interface.
+    pub taps: BTreeMap<NetworkInterfaceId, Arc<OwnedFd>>,
+    /// The commands of its start.
+    pub run: Vec<String>,
+}
+
+impl Guest {
+    /// Is what it should be only a matter of secondary addresses?
+    pub fn can_stay(&self, wanted: &GuestSpec, run: &[String]) -> bool {
+        let lasting = |spec: &GuestSpec| {
+            let mut spec = GuestSpec { name: String::new(), ..spec.clone() };
+            spec.interfaces.iter_mut().for_each(|interface| interface.secondary.clear());
+            spec
+        };
+        lasting(&self.spec) == lasting(wanted) && self.run == run
+    }
+}
+
+/// An instance as a guest of this name, and its interfaces in the order of the guest's.
+pub(crate) fn spec(
+    lab: &Lab,
+    instance: &Instance,
+    name: String,
+) -> Result<(GuestSpec, Vec<NetworkInterfaceId>), Refusal> {
+    let world = &lab.world;
+    let mut interfaces = Vec::new();
+    let mut hostname = String::from("localhost");
+    for id in &instance.network_interfaces {
+        let eni = world.network_interface(*id)?;
+        let subnet = world.subnet(eni.subnet)?;
+        let Attachment::Instance { device_index, .. } = eni.attachment else { continue };
+        if device_index == 0 {
+            hostname = private_dns_name(eni.private_ip, &world.vpc(subnet.vpc)?.region);
+        }
+        interfaces.push(InterfaceSpec {
+            name: format!("eth{device_index}"),
+            mac: eni.mac.0,
+            address: eni.private_ip,
+            secondary: eni.secondary_private_ips.clone(),
+            prefix: subnet.cidr.prefix_len(),
+            gateway: subnet.router(),
+            mtu: MTU,
+        });
+    }
+    let settings = lab.guests.get(&instance.id).cloned().unwrap_or_default();
+    let spec = GuestSpec {
+        name,
+        hostname,
+        default_ttl: instance.image.default_ttl(),
+        sysctls: settings.sysctls,
+        interfaces,
+        plain_network: settings.plain_network,
+    };
+    Ok((spec, instance.network_interfaces.clone()))
+}
+
+/// SEED-11. The oldest region has a name of its own.
+fn private_dns_name(address: std::net::Ipv4Addr, region: &str) -> String {
+    let host = address.to_string().replace('.', "-");
+    match region {
+        "us-east-1" => format!("ip-{host}.ec2.internal"),
+        _ => format!("ip-{host}.{region}.compute.internal"),
+    }
+}
+
+/// Where the commands of an instance print to.
+pub(crate) fn log(directory: &Path, instance: InstanceId) -> PathBuf {
+    directory.join(format!("{instance}.log"))
+}
+
+/// Starts the commands of a guest, one after the other as `cloud-init` does, in the directory of the lab file.
+pub(crate) fn run(lab: &Path, file: &Path, instance: InstanceId, guest: &Guest) -> io::Result<()> {
+    if guest.run.is_empty() {
+        return Ok(());
+    }
+    let log = File::create(log(lab, instance))?;
+    let mut command = tokio::process::Command::new("/proc/self/exe");
+    command.arg0("minivpc").arg("commands").arg(lab).arg(&guest.spec.name).arg("--").args(&guest.run);
+    command.current_dir(file.parent().unwrap_or(Path::new("/")));
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // It ends with its guest; the runtime reaps it.
+    command.spawn().map(drop)
+}
+
+/// A log that has grown too long begins anew: the commands append to what is left.
+pub(crate) fn shorten_logs(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let is_long = entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() > LONGEST_LOG);
+        if is_long && entry.path().extension().is_some_and(|extension| extension == "log") {
+            let _ = File::options().write(true).open(entry.path()).and_then(|file| file.set_len(0));
+        }
+    }
+}

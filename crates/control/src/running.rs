@@ -1,0 +1,244 @@
+//! A running lab, and how it changes: prepared beside what runs, published at once, and then the rest is cleared away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use std::{fs, io};
+
+use minivpc_config::Lab;
+use minivpc_dataplane::{Engine, Now, compile};
+use minivpc_host::{HostError, Keeper, Ports, Publisher};
+use minivpc_model::{InstanceId, Op, World};
+use serde_json::Value;
+
+use crate::answer::{Answers, json, not_found};
+use crate::change;
+use crate::guest::{self, Guest};
+use crate::protocol::{Answer, Change, Failure, LabFile, Request};
+use crate::views::Views;
+
+/// One running lab.
+pub(crate) struct Running {
+    /// Its directory.
+    pub directory: PathBuf,
+    pub engine: Arc<Engine>,
+    pub publisher: Publisher,
+    pub keeper: Keeper,
+    pub clock: Instant,
+    /// One change at a time.
+    current: Mutex<Current>,
+}
+
+/// What runs between two changes.
+#[derive(Default)]
+pub(crate) struct Current {
+    pub lab: Lab,
+    /// Where the lab file was read.
+    pub file: PathBuf,
+    pub guests: BTreeMap<InstanceId, Guest>,
+    /// Guests started so far.
+    starts: u64,
+}
+
+impl Current {
+    /// What makes the lab that `file` describes of this one.
+    pub fn next(&self, file: &LabFile) -> Result<(Vec<Op>, Lab), Failure> {
+        let wanted = minivpc_config::load(&file.text, &crate::lab::now(), Some(&self.lab));
+        let wanted = wanted.map_err(|mistake| Failure::Mistake(Box::new(mistake)))?;
+        Ok(wanted.succeed(&self.lab).map_err(|refusal| refusal.to_string())?)
+    }
+
+    /// What the file is called, for messages.
+    pub fn file_name(&self) -> String {
+        self.file.file_name().unwrap_or(self.file.as_os_str()).to_string_lossy().into_owned()
+    }
+}
+
+impl Running {
+    /// Nothing runs yet; [`Change::Apply`] brings the lab up.
+    pub fn new(directory: PathBuf, engine: Arc<Engine>, publisher: Publisher, keeper: Keeper, clock: Instant) -> Self {
+        let current = Mutex::default();
+        Self { directory, engine, publisher, keeper, clock, current }
+    }
+
+    pub fn now(&self) -> Now {
+        Now(self.clock.elapsed().as_nanos() as u64)
+    }
+
+    pub fn answer(&self, request: Request) -> Answer {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        match request {
+            Request::Ask(question) => {
+                let (ports, file) = (self.publisher.load(), current.file_name());
+                let views = Views { lab: &current.lab, file: &file, snapshot: &ports.snapshot };
+                Answers { running: self, current: &current, views }.answer(question)
+            }
+            Request::Change(change) => self.change(&mut current, change),
+        }
+    }
+
+    fn change(&self, current: &mut Current, change: Change) -> Answer {
+        match change {
+            Change::Apply(file) => {
+                let (ops, next) = current.next(&file)?;
+                let run = |op: &Op| if let Op::RunInstance(request) = op { Some(request.id) } else { None };
+                let restarted = ops.iter().filter_map(run).collect();
+                let plan = change::plan(&ops, current, &next, &file);
+                self.turn_into(current, next, file.path.clone(), &restarted)?;
+                self.keep(&file.text)?;
+                return json(&plan);
+            }
+            Change::Stop(instance) => self.operate(current, &instance, Op::StopInstance)?,
+            Change::Start(instance) => self.operate(current, &instance, Op::StartInstance)?,
+            Change::Restart(instance) => {
+                let id = current.lab.world.find_instance(&instance).map_err(not_found)?;
+                if !current.guests.contains_key(&id) {
+                    let message = format!("instance '{instance}' is stopped; `minivpc start {instance}` starts it");
+                    return Err(message.into());
+                }
+                let (next, file) = (current.lab.clone(), current.file.clone());
+                self.turn_into(current, next, file, &BTreeSet::from([id]))?;
+            }
+            Change::Reset => self.reset(current)?,
+        }
+        Ok(Value::Null)
+    }
+
+    /// One operation on an instance.
+    fn operate(&self, current: &mut Current, instance: &str, op: fn(InstanceId) -> Op) -> Result<(), Failure> {
+        let id = current.lab.world.find_instance(instance).map_err(not_found)?;
+        let mut next = current.lab.clone();
+        next.world.apply(op(id)).map_err(|refusal| refusal.to_string())?;
+        let file = current.file.clone();
+        self.turn_into(current, next, file, &BTreeSet::new())
+    }
+
+    /// As the lab was when it came up: the file's state, new guests, no flows.
+    fn reset(&self, current: &mut Current) -> Result<(), Failure> {
+        let text = fs::read_to_string(self.directory.join(SAVED)).map_err(|error| error.to_string())?;
+        let file = LabFile { path: current.file.clone(), text };
+        let (_, mut next) = current.next(&file)?;
+        let stopped = |world: &World| -> Vec<_> {
+            world.instances().filter(|i| !i.is_running() && !i.is_terminated()).map(|i| i.id).collect()
+        };
+        for id in stopped(&next.world) {
+            next.world.apply(Op::StartInstance(id)).map_err(|refusal| refusal.to_string())?;
+        }
+        let all = next.world.instances().map(|instance| instance.id).collect();
+        self.turn_into(current, next, file.path, &all)?;
+        self.engine.state().clear();
+        self.engine.drops().clear();
+        Ok(())
+    }
+
+    /// The file that the lab is as now, for `reset`.
+    fn keep(&self, text: &str) -> Result<(), Failure> {
+        let (new, saved) = (self.directory.join("lab.yaml.new"), self.directory.join(SAVED));
+        let kept = fs::write(&new, text).and_then(|()| fs::rename(&new, &saved));
+        kept.map_err(|error| format!("{}: {error}", saved.display()).into())
+    }
+
+    /// Turns what runs into `next`. What can fail comes first, beside what runs; until the snapshot is published nobody
+    /// can tell, and a failure takes back all that was made.
+    fn turn_into(
+        &self,
+        current: &mut Current,
+        next: Lab,
+        file: PathBuf,
+        restarted: &BTreeSet<InstanceId>,
+    ) -> Result<(), Failure> {
+        let mut guests = BTreeMap::new();
+        let mut undo = Undo { keeper: &self.keeper, made: Vec::new(), assigned: Vec::new() };
+        let mut starts = current.starts;
+        for instance in next.world.instances().filter(|instance| instance.is_running()) {
+            let old = current.guests.get(&instance.id).filter(|_| !restarted.contains(&instance.id));
+            let run = next.guests.get(&instance.id).map(|guest| guest.run.clone()).unwrap_or_default();
+            let name = old.map_or_else(|| format!("{}.{}", instance.id, starts + 1), |old| old.spec.name.clone());
+            let (mut spec, enis) = guest::spec(&next, instance, name).map_err(|refusal| refusal.to_string())?;
+            let guest = match old {
+                Some(old) if old.can_stay(&spec, &run) => {
+                    undo.assign(&old.spec, &spec)?;
+                    Guest { spec, ..old.clone() }
+                }
+                _ => {
+                    starts += 1;
+                    spec.name = format!("{}.{starts}", instance.id);
+                    let taps = undo.create(&spec)?;
+                    Guest { spec, taps: enis.into_iter().zip(taps.into_iter().map(Arc::new)).collect(), run }
+                }
+            };
+            guests.insert(instance.id, guest);
+        }
+        let generation = self.publisher.load().snapshot.generation + 1;
+        let snapshot = compile(&next.world, generation).map_err(|error| error.to_string())?;
+        let taps: BTreeMap<_, _> = guests.values().flat_map(|guest| &guest.taps).collect();
+        let taps = snapshot.enis.iter().map(|eni| taps.get(&eni.id).map(|tap| Arc::clone(tap))).collect();
+        self.publisher.publish(Ports::new(snapshot, taps))?;
+
+        let made: BTreeSet<_> = std::mem::take(&mut undo.made).into_iter().collect();
+        undo.assigned.clear();
+        let before = std::mem::replace(current, Current { lab: next, file, guests, starts });
+        let names: BTreeSet<_> = current.guests.values().map(|guest| &guest.spec.name).collect();
+        for old in before.guests.values().map(|guest| &guest.spec.name).filter(|name| !names.contains(name)) {
+            if let Err(error) = self.keeper.remove_guest(old) {
+                tracing::error!(guest = old, %error, "removing a guest");
+            }
+        }
+        for (id, guest) in current.guests.iter().filter(|(_, guest)| made.contains(&guest.spec.name)) {
+            if let Err(error) = guest::run(&self.directory, &current.file, *id, guest) {
+                tracing::error!(instance = %id, %error, "starting its commands");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The copy of the lab file in the lab's directory.
+pub(crate) const SAVED: &str = "lab.yaml";
+
+/// Takes back what was made for a change that fails.
+struct Undo<'a> {
+    keeper: &'a Keeper,
+    made: Vec<String>,
+    assigned: Vec<minivpc_host::GuestSpec>,
+}
+
+impl Undo<'_> {
+    fn create(&mut self, spec: &minivpc_host::GuestSpec) -> Result<Vec<std::os::fd::OwnedFd>, HostError> {
+        let taps = self.keeper.create_guest(spec)?;
+        self.made.push(spec.name.clone());
+        Ok(taps)
+    }
+
+    fn assign(&mut self, old: &minivpc_host::GuestSpec, new: &minivpc_host::GuestSpec) -> Result<(), HostError> {
+        if old == new || new.plain_network {
+            return Ok(());
+        }
+        self.assigned.push(old.clone());
+        self.keeper.assign(&new.name, &new.interfaces)
+    }
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        for guest in &self.made {
+            let _ = self.keeper.remove_guest(guest);
+        }
+        for spec in &self.assigned {
+            let _ = self.keeper.assign(&spec.name, &spec.interfaces);
+        }
+    }
+}
+
+impl From<HostError> for Failure {
+    fn from(error: HostError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(error.to_string())
+    }
+}

@@ -1,0 +1,196 @@
+//! From the dataplane's and the model's words to those of the views.
+
+use std::collections::HashMap;
+
+use minivpc_config::Lab;
+use minivpc_dataplane::state::State;
+use minivpc_dataplane::{Component, Dropped, Journey, Line, Now, Snapshot, Subject, Verdict};
+use minivpc_host::LinkStats;
+use minivpc_model::{Attachment, Connectivity, NetworkInterface, Origin, Serial};
+
+use crate::view::*;
+
+/// Turns the dataplane's answers into views.
+pub(crate) struct Views<'a> {
+    pub lab: &'a Lab,
+    pub file: &'a str,
+    pub snapshot: &'a Snapshot,
+}
+
+impl Views<'_> {
+    fn place(&self, origin: Option<Origin>) -> Option<String> {
+        let place = self.lab.place(origin?)?;
+        Some(format!("{}:{}", self.file, place.line))
+    }
+
+    pub fn step(&self, line: Line) -> StepView {
+        let place = self.place(line.origin);
+        let Line { hop, name, id, subnet, subject, decision, note, .. } = line;
+        StepView { hop: hop.to_owned(), name, id, subnet, subject, decision, note, place }
+    }
+
+    pub fn journey(&self, journey: &Journey) -> JourneyView {
+        let verdict = match journey.verdict {
+            Verdict::Deliver { .. } => "delivered",
+            Verdict::Answer { .. } => "answered",
+            Verdict::Drop(_) => "dropped",
+        };
+        let lines = journey.lines(self.snapshot);
+        let through = lines.iter().filter(|line| line.hop == "nat").map(|line| line.name.clone()).collect();
+        JourneyView {
+            packet: journey.sent.to_string(),
+            sent: (&journey.sent).into(),
+            last: (&journey.last).into(),
+            steps: lines.into_iter().map(|line| self.step(line)).collect(),
+            verdict: verdict.to_owned(),
+            reason: journey.reason().map(|reason| reason.code().to_owned()),
+            through,
+        }
+    }
+
+    pub fn drop(&self, dropped: &Dropped) -> Drop {
+        let (packet, fields) = match dropped.subject {
+            Subject::Packet(packet) => (packet.to_string(), Some(Fields::from(&packet))),
+            Subject::Arp(target) => (format!("arp who-has {target}"), None),
+            Subject::EtherType(number) => (format!("ethertype 0x{number:04x}"), None),
+            Subject::Frame => ("frame".to_owned(), None),
+            Subject::Folded => ("earlier packets".to_owned(), None),
+        };
+        let seconds = |at: Now| at.0 as f64 / 1e9;
+        Drop {
+            reason: dropped.reason.code().to_owned(),
+            text: dropped.reason.text().to_owned(),
+            resources: self.resources(dropped.component),
+            sender: self.interface(dropped.sender),
+            packet,
+            fields,
+            count: dropped.count,
+            first_seconds: seconds(dropped.first),
+            last_seconds: seconds(dropped.last),
+        }
+    }
+
+    pub fn interface(&self, id: minivpc_model::NetworkInterfaceId) -> Resource {
+        let name = self.snapshot.eni_of(id).map_or_else(String::new, |index| self.snapshot.eni(index).name.clone());
+        Resource { kind: "network-interface".to_owned(), id: id.to_string(), name }
+    }
+
+    fn resources(&self, component: Component) -> Vec<Resource> {
+        let world = &self.lab.world;
+        let named = |kind: &str, id: String, tags: Option<&minivpc_model::Tags>| {
+            let name = tags.and_then(minivpc_model::Tags::name).unwrap_or_default().to_owned();
+            vec![Resource { kind: kind.to_owned(), id, name }]
+        };
+        match component {
+            Component::NetworkInterface(id) => vec![self.interface(id)],
+            Component::SecurityGroups(eni) => {
+                let groups = world.network_interface(eni).map(|eni| eni.groups.clone()).unwrap_or_default();
+                let group = |id: &minivpc_model::SecurityGroupId| {
+                    named("security-group", id.to_string(), world.security_group(*id).ok().map(|group| &group.tags))
+                };
+                groups.iter().flat_map(group).collect()
+            }
+            Component::Subnet(id) => named("subnet", id.to_string(), world.subnet(id).ok().map(|subnet| &subnet.tags)),
+            Component::RouteTable(id) => {
+                named("route-table", id.to_string(), world.route_table(id).ok().map(|table| &table.tags))
+            }
+            Component::NetworkAcl(id) => {
+                named("network-acl", id.to_string(), world.network_acl(id).ok().map(|acl| &acl.tags))
+            }
+            Component::NatGateway(id) => {
+                named("nat-gateway", id.to_string(), world.nat_gateway(id).ok().map(|nat| &nat.tags))
+            }
+            Component::InternetGateway(id) => {
+                named("internet-gateway", id.to_string(), world.internet_gateway(id).ok().map(|igw| &igw.tags))
+            }
+        }
+    }
+
+    /// All instances; `links` are the counters by guest.
+    pub fn instances(&self, links: &HashMap<String, Vec<LinkStats>>) -> Vec<InstanceStatus> {
+        let world = &self.lab.world;
+        let instance = |instance: &minivpc_model::Instance| {
+            let guest = instance.id.to_string();
+            let enis = instance.network_interfaces.iter().filter_map(|id| world.network_interface(*id).ok());
+            let subnet = enis.clone().next().and_then(|eni| world.subnet(eni.subnet).ok());
+            let vpc = subnet.and_then(|subnet| world.vpc(subnet.vpc).ok());
+            let interfaces = enis.map(|eni| {
+                let name = match eni.attachment {
+                    Attachment::Instance { device_index, .. } => format!("eth{device_index}"),
+                    Attachment::NatGateway(_) => String::new(),
+                };
+                let link = links.get(&guest).and_then(|links| links.iter().find(|link| link.interface == name));
+                InterfaceStatus {
+                    id: eni.id.to_string(),
+                    mac: eni.mac.to_string(),
+                    private_ip: eni.private_ip.to_string(),
+                    secondary_private_ips: secondary(eni),
+                    link: link.cloned(),
+                    name,
+                }
+            });
+            InstanceStatus {
+                name: instance.tags.name().unwrap_or_default().to_owned(),
+                id: instance.id.to_string(),
+                vpc: vpc.map_or_else(String::new, |vpc| name(&vpc.tags)),
+                subnet: subnet.map_or_else(String::new, |subnet| name(&subnet.tags)),
+                availability_zone: subnet.map_or_else(String::new, |subnet| subnet.availability_zone.clone()),
+                state: instance.state.as_str().to_owned(),
+                interfaces: interfaces.collect(),
+            }
+        };
+        let mut all: Vec<_> = world.instances().filter(|instance| !instance.is_terminated()).map(instance).collect();
+        all.sort_by(|a, b| (&a.vpc, &a.name).cmp(&(&b.vpc, &b.name)));
+        all
+    }
+
+    pub fn nat_gateways(&self, state: &State, now: Now) -> Vec<NatGatewayStatus> {
+        let live = state.sessions(now);
+        let sessions = |serial: Serial| live.iter().filter(move |(key, _)| key.nat == serial);
+        let world = &self.lab.world;
+        let gateway = |nat: &minivpc_model::NatGateway| {
+            let eni = world.network_interface(nat.network_interface).ok();
+            let (connectivity_type, public) = match &nat.connectivity {
+                Connectivity::Private => ("private", None),
+                Connectivity::Public(ids) => ("public", ids.first().and_then(|id| world.address(*id).ok())),
+            };
+            NatGatewayStatus {
+                name: name(&nat.tags),
+                id: nat.id.to_string(),
+                subnet: world.subnet(nat.subnet).map_or_else(|_| String::new(), |subnet| name(&subnet.tags)),
+                state: nat.state.as_str().to_owned(),
+                connectivity_type: connectivity_type.to_owned(),
+                private_ip: eni.map_or_else(String::new, |eni| eni.private_ip.to_string()),
+                secondary_private_ips: eni.map(secondary).unwrap_or_default(),
+                public_ip: public.map(|address| address.public_ip.to_string()),
+                sessions: eni.map_or(0, |eni| sessions(eni.serial).count()),
+                metrics: eni.map_or_else(NatGatewayMetrics::default, |eni| {
+                    // NAT-35: only TCP counts as a connection.
+                    let active = sessions(eni.serial)
+                        .filter(|(_, session)| session.established && !session.is_finished())
+                        .count();
+                    NatGatewayMetrics::new(&state.metrics(eni.serial), active as u64)
+                }),
+            }
+        };
+        world.nat_gateways().filter(|nat| nat.is_available()).map(gateway).collect()
+    }
+
+    pub fn internet_gateways(&self) -> Vec<InternetGatewayStatus> {
+        let world = &self.lab.world;
+        let gateway = |igw: &minivpc_model::InternetGateway| InternetGatewayStatus {
+            name: name(&igw.tags),
+            id: igw.id.to_string(),
+            vpc: world.vpc(igw.vpc).map_or_else(|_| String::new(), |vpc| name(&vpc.tags)),
+        };
+        world.internet_gateways().map(gateway).collect()
+    }
+}
+
+fn name(tags: &minivpc_model::Tags) -> String {
+    tags.name().unwrap_or_default().to_owned()
+}
+
+fn secondary(eni: &NetworkInterface) -> Vec<String> {
+    eni.secondary_private_ips.iter().map(ToString::to_string).collect()
+}

@@ -1,0 +1,144 @@
+//! A plan leads from any world to any other, and keeps what need not change.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use minivpc_model::*;
+use minivpc_testkit::random::{self, Random};
+
+const PAIRS: u64 = 400;
+
+/// All that is alive, without what a change of worlds may give anew.
+fn alive(world: &World) -> impl PartialEq + std::fmt::Debug {
+    let interfaces = world.network_interfaces().cloned().map(|eni| NetworkInterface { serial: Serial(0), ..eni });
+    (
+        world.vpcs().cloned().collect::<Vec<_>>(),
+        world.subnets().cloned().collect::<Vec<_>>(),
+        world.route_tables().cloned().collect::<Vec<_>>(),
+        world.security_groups().cloned().collect::<Vec<_>>(),
+        world.network_acls().cloned().collect::<Vec<_>>(),
+        world.internet_gateways().cloned().collect::<Vec<_>>(),
+        world.addresses().cloned().collect::<Vec<_>>(),
+        interfaces.collect::<Vec<_>>(),
+        world.nat_gateways().filter(|nat| nat.is_available()).cloned().collect::<Vec<_>>(),
+        world.instances().filter(|instance| !instance.is_terminated()).cloned().collect::<Vec<_>>(),
+    )
+}
+
+fn keep_nothing() -> KeptRoutes {
+    KeptRoutes::new()
+}
+
+fn assert_same(is: &World, wanted: &World, pair: u64) {
+    let (is, wanted) = (format!("{:#?}", alive(is)), format!("{:#?}", alive(wanted)));
+    let line = is.lines().zip(wanted.lines()).position(|(a, b)| a != b);
+    let around =
+        |text: &str, at: usize| text.lines().skip(at.saturating_sub(12)).take(16).collect::<Vec<_>>().join("\n");
+    if let Some(at) = line {
+        panic!("pair {pair}: is\n{}\nwanted\n{}", around(&is, at), around(&wanted, at));
+    }
+    assert_eq!(is.len(), wanted.len(), "pair {pair}");
+}
+
+/// The world after some changes that AWS accepts.
+fn edited(random: &mut Random, world: &World) -> World {
+    let mut next = world.clone();
+    for _ in 0..6 {
+        let op = match random.below(9) {
+            0 => next.instances().next().map(|instance| Op::TerminateInstance(instance.id)),
+            1 => next.nat_gateways().find(|nat| nat.is_available()).map(|nat| Op::DeleteNatGateway(nat.id)),
+            2 => next.network_interfaces().last().map(|eni| Op::ModifySourceDestCheck {
+                network_interface: eni.id,
+                source_dest_check: !eni.source_dest_check,
+            }),
+            3 => next.network_interfaces().last().and_then(|eni| {
+                let groups = vec![next.security_groups().last()?.id];
+                Some(Op::ModifyNetworkInterfaceGroups { network_interface: eni.id, groups })
+            }),
+            4 => next.security_groups().find_map(|group| {
+                let rule = group.ingress.last()?;
+                Some(Op::RevokeSecurityGroupIngress { group: group.id, traffic: rule.traffic, peer: rule.peer })
+            }),
+            5 => next.route_tables().find_map(|table| {
+                let destination =
+                    table.routes.last().filter(|r| r.route_origin == RouteOrigin::CreateRoute)?.destination;
+                Some(Op::DeleteRoute { route_table: table.id, destination })
+            }),
+            6 => next.subnets().find(|s| s.route_table.is_some()).map(|s| Op::DisassociateRouteTable(s.id)),
+            7 => next.network_acls().find_map(|acl| {
+                let rule_number = *acl.ingress.keys().last()?;
+                Some(Op::DeleteNetworkAclEntry { network_acl: acl.id, egress: false, rule_number })
+            }),
+            _ => next.network_interfaces().last().and_then(|eni| {
+                let subnet = next.subnet(eni.subnet).ok()?;
+                let address = subnet.cidr.hosts().nth(100 + random.below(100))?;
+                Some(Op::AssignPrivateIpAddresses { network_interface: eni.id, addresses: vec![address] })
+            }),
+        };
+        // What AWS refuses is no change.
+        let _ = op.map(|op| next.apply(op));
+    }
+    next
+}
+
+#[test]
+fn a_plan_leads_to_the_world_that_is_wanted() {
+    let seed = std::env::var("MINIVPC_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    println!("MINIVPC_SEED={seed}");
+    let mut planned = 0;
+    for pair in 0..PAIRS {
+        let mut random = Random(seed << 32 | pair);
+        let (from, to) = (random::world(&mut random), random::world(&mut random));
+        match plan(&from, &to, &keep_nothing()) {
+            Ok(plan) => {
+                assert_same(&plan.world, &to, pair);
+                planned += 1;
+            }
+            // AWS has no way to another group of the same name while an interface carries the first, and none from
+            // VPC to VPC.
+            Err(refusal) => {
+                let known =
+                    refusal.code == ErrorCode::InvalidGroupDuplicate || refusal.message.contains("between VPCs");
+                assert!(known, "pair {pair}: {refusal}");
+            }
+        }
+        let edited = edited(&mut random, &from);
+        assert_same(&plan(&from, &edited, &keep_nothing()).unwrap().world, &edited, pair);
+        assert_same(&plan(&edited, &from, &keep_nothing()).unwrap().world, &from, pair);
+        let again = plan(&to, &to, &keep_nothing()).unwrap();
+        assert_eq!(again.ops, [], "pair {pair}: nothing changes");
+        let back = plan(&from, &World::default(), &keep_nothing()).unwrap();
+        assert_eq!(back.world.vpcs().count() + back.world.network_interfaces().count(), 0, "pair {pair}");
+    }
+    assert!(planned > PAIRS / 4, "{planned} of {PAIRS} were planned");
+}
+
+#[test]
+fn what_stays_keeps_its_serial() {
+    let (mut kept, mut given) = (0, 0);
+    for pair in 0..PAIRS {
+        let mut random = Random(pair);
+        let from = random::world(&mut random);
+        let to = edited(&mut random, &from);
+        let plan = plan(&to, &from, &keep_nothing()).unwrap();
+        let run: Vec<_> = plan
+            .ops
+            .iter()
+            .flat_map(|op| match op {
+                Op::RunInstance(request) => request.interfaces.iter().map(|interface| interface.id).collect(),
+                Op::CreateNatGateway(request) => vec![request.network_interface],
+                _ => Vec::new(),
+            })
+            .collect();
+        for eni in plan.world.network_interfaces() {
+            let before = to.network_interface(eni.id).map(|eni| eni.serial);
+            if run.contains(&eni.id) {
+                given += 1;
+                assert!(to.network_interfaces().all(|other| other.serial != eni.serial), "a serial is given once");
+            } else {
+                kept += 1;
+                assert_eq!(before, Ok(eni.serial));
+            }
+        }
+    }
+    assert!(kept > 100 && given > 100, "{kept} kept, {given} given");
+}
