@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "scenarios/changes.rs"]
+mod changes;
 #[path = "scenarios/inside_one_vpc.rs"]
 mod inside_one_vpc;
 mod lab;

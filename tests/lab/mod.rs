@@ -1,7 +1,7 @@
 //! A lab of its own for each test, by the built binary, and the tools in it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -63,9 +63,23 @@ impl Lab {
         let name = format!("test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("lab.yaml");
+        let lab = Self { name, file, directory };
+        lab.rewrite(text);
+        lab
+    }
+
+    /// Writes another text into the lab file.
+    pub fn rewrite(&self, text: &str) {
         let rest = text.lines().filter(|line| !line.starts_with("lab:")).collect::<Vec<_>>().join("\n");
-        fs::write(&file, format!("lab: {name}\n{rest}\n")).unwrap();
-        Self { name, file, directory }
+        fs::write(&self.file, format!("lab: {}\n{rest}\n", self.name)).unwrap();
+    }
+
+    /// Changes the running lab to what `text` says; what is printed.
+    pub fn apply(&self, text: &str) -> String {
+        self.rewrite(text);
+        let apply = self.minivpc(&["apply"]);
+        assert!(apply.status.success(), "apply: {}", String::from_utf8_lossy(&apply.stderr));
+        said(&apply)
     }
 
     /// `minivpc` with these arguments, the lab not named.
@@ -118,6 +132,13 @@ impl Lab {
     /// Starts a command in an instance; it is ended when dropped.
     pub fn start(&self, instance: &str, command: &[&str]) -> Running {
         Running::new(self.in_guest(instance, command))
+    }
+
+    /// Starts a command in an instance that reads what [`Running::say`] says to it.
+    pub fn converse(&self, instance: &str, command: &[&str]) -> Running {
+        let mut command = self.in_guest(instance, command);
+        command.stdin(Stdio::piped());
+        Running::new(command)
     }
 
     /// Starts `tcpdump`, and returns when it listens.
@@ -181,6 +202,18 @@ impl Running {
             });
         }
         Self { child, lines, printed: Vec::new() }
+    }
+
+    /// Writes a line to it.
+    pub fn say(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().unwrap();
+        writeln!(input, "{line}").unwrap();
+        input.flush().unwrap();
+    }
+
+    /// Takes what it has printed until now.
+    pub fn arrived(&mut self) {
+        self.printed.extend(self.lines.try_iter());
     }
 
     /// Waits until it prints a line like this.
