@@ -6,6 +6,8 @@
 mod changes;
 #[path = "scenarios/inside_one_vpc.rs"]
 mod inside_one_vpc;
+#[path = "scenarios/interfaces.rs"]
+mod interfaces;
 mod lab;
 #[path = "scenarios/life.rs"]
 mod life;

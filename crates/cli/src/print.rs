@@ -187,6 +187,9 @@ pub fn trace(trace: &Trace, reply: bool) -> String {
 }
 
 fn ending(journey: &JourneyView) -> String {
+    if let Some(appliance) = &journey.handed_to {
+        return format!("handed to {appliance}, ttl {}; what it forwards is sent anew", journey.last.ttl);
+    }
     match (journey.verdict.as_str(), &journey.reason) {
         ("delivered", _) => format!("delivered, ttl {}", journey.last.ttl),
         ("answered", _) => "answered by the network".to_owned(),
@@ -196,9 +199,10 @@ fn ending(journey: &JourneyView) -> String {
 }
 
 fn short_ending(journey: &JourneyView) -> String {
-    match &journey.reason {
-        Some(reason) => format!("dropped: {reason}"),
-        None => format!("ttl {}", journey.last.ttl),
+    match (&journey.reason, &journey.handed_to) {
+        (Some(reason), _) => format!("dropped: {reason}"),
+        (None, Some(appliance)) => format!("handed to {appliance}"),
+        (None, None) => format!("ttl {}", journey.last.ttl),
     }
 }
 

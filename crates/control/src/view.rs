@@ -318,8 +318,11 @@ pub struct JourneyView {
     pub last: Fields,
     /// The hops.
     pub steps: Vec<StepView>,
-    /// `delivered`, `dropped`, or `answered` by the network.
+    /// `delivered`, `dropped`, `answered` by the network, or `handed over` to an appliance.
     pub verdict: String,
+    /// The appliance's interface. What it forwards is another packet's journey.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_to: Option<String>,
     /// Why it was dropped.
     pub reason: Option<String>,
     /// Middleboxes on the way, by name.

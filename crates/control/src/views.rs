@@ -30,7 +30,9 @@ impl Views<'_> {
     }
 
     pub fn journey(&self, journey: &Journey) -> JourneyView {
+        let handed_to = journey.handed_to(self.snapshot).map(|eni| self.snapshot.eni(eni).name.clone());
         let verdict = match journey.verdict {
+            Verdict::Deliver { .. } if handed_to.is_some() => "handed over",
             Verdict::Deliver { .. } => "delivered",
             Verdict::Answer { .. } => "answered",
             Verdict::Drop(_) => "dropped",
@@ -43,6 +45,7 @@ impl Views<'_> {
             last: (&journey.last).into(),
             steps: lines.into_iter().map(|line| self.step(line)).collect(),
             verdict: verdict.to_owned(),
+            handed_to,
             reason: journey.reason().map(|reason| reason.code().to_owned()),
             through,
         }

@@ -58,7 +58,8 @@ impl Engine {
         let flow = Flow { src, dst, protocol, src_port: probe.source_port, dst_port: probe.port };
         let there = self.journey(snapshot, now, probe.from, flow, probe, &[]);
         let back = match (there.verdict, answer(probe.kind)) {
-            (Verdict::Deliver { eni, .. }, Some(kind)) => {
+            // An appliance answers nothing that it forwards.
+            (Verdict::Deliver { eni, .. }, Some(kind)) if snapshot.eni(eni).has(there.last.flow.dst) => {
                 let answer = Probe { kind, ttl: None, ..*probe };
                 Some(self.journey(snapshot, now, eni, there.last.flow.reversed(), &answer, &there.changes))
             }
@@ -175,6 +176,15 @@ impl Journey {
     #[must_use]
     pub fn way(&self) -> Vec<Step> {
         self.steps.iter().map(|recorded| recorded.step).collect()
+    }
+
+    /// The interface of an appliance that got a packet which isn't for it.
+    #[must_use]
+    pub fn handed_to(&self, snapshot: &Snapshot) -> Option<u16> {
+        match self.verdict {
+            Verdict::Deliver { eni, .. } if !snapshot.eni(eni).has(self.last.flow.dst) => Some(eni),
+            _ => None,
+        }
     }
 
     /// Why it was dropped, if it was.

@@ -1,0 +1,148 @@
+//! Instances with several interfaces and addresses, NAT gateways with several addresses, and commands at the start.
+
+use crate::lab::{lab_or_skip, said};
+
+const LAB: &str = r#"
+lab: x
+vpcs:
+  v:
+    cidr: 10.0.0.0/16
+    subnets:
+      a: { cidr: 10.0.0.0/24 }
+      b: { cidr: 10.0.1.0/24, route_table: b }
+      c: { cidr: 10.0.2.0/24, route_table: c }
+    nat_gateways:
+      gateway: { subnet: a, connectivity_type: private, private_ip: 10.0.0.100, secondary_private_ips: [10.0.0.101] }
+    route_tables:
+      b: { routes: { 10.0.2.0/24: firewall/eth1 } }
+      c: { routes: { 10.0.1.0/24: firewall } }
+    security_groups:
+      all: { ingress: [ { protocol: all, cidr: 0.0.0.0/0 } ] }
+instances:
+  firewall:
+    subnet: a
+    private_ip: 10.0.0.10
+    secondary_private_ips: [10.0.0.11]
+    security_groups: [all]
+    source_dest_check: false
+    sysctls: { net.ipv4.ip_forward: 1 }
+    network_interfaces:
+      eth1:
+        subnet: a
+        private_ip: 10.0.0.20
+        secondary_private_ips: [10.0.0.21]
+        security_groups: [all]
+        source_dest_check: false
+    run: [ "cd /root", "pwd", "touch first && ls", "false", "echo last; sleep 1000" ]
+  b: { subnet: b, private_ip: 10.0.1.10, security_groups: [all] }
+  c: { subnet: c, private_ip: 10.0.2.10, security_groups: [all] }
+"#;
+
+#[test]
+fn every_address_answers_by_the_interface_that_has_it() {
+    let lab = lab_or_skip!(LAB);
+    let received = || -> Vec<u64> {
+        let status = lab.json(&["status"]);
+        let firewall = status["instances"].as_array().unwrap().iter().find(|i| i["name"] == "firewall").unwrap();
+        firewall["interfaces"].as_array().unwrap().iter().map(|i| i["link"]["tx_packets"].as_u64().unwrap()).collect()
+    };
+    for (address, interface) in [("10.0.0.10", 0), ("10.0.0.11", 0), ("10.0.0.20", 1), ("10.0.0.21", 1)] {
+        let before = received();
+        lab.exec("b", &["ping", "-c", "1", address]);
+        let after = received();
+        assert!(after[interface] > before[interface], "{address}: {before:?} {after:?}");
+        assert_eq!(after[1 - interface], before[1 - interface], "{address} answers by its own interface only");
+    }
+}
+
+#[test]
+fn sdc_5_a_two_armed_appliance_forwards_from_one_interface_to_the_other() {
+    let lab = lab_or_skip!(LAB);
+    let hops = || {
+        let traceroute = lab.exec("b", &["traceroute", "-n", "-q", "1", "10.0.2.10"]);
+        let hops = traceroute.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned));
+        hops.collect::<Vec<_>>()
+    };
+    assert_eq!(hops(), ["10.0.0.10", "10.0.2.10"]);
+    let trace = lab.ask(&["trace", "b", "c"]);
+    assert!(trace.contains("handed to firewall/eth1, ttl 255"), "{trace}");
+    // With the check on at one leg nothing passes.
+    let checked = LAB.replace(
+        "        security_groups: [all]\n        source_dest_check: false",
+        "        security_groups: [all]\n        source_dest_check: true",
+    );
+    assert_ne!(checked, LAB);
+    lab.apply(&checked);
+    let ping = lab.run("b", &["ping", "-c", "1", "-W", "1", "10.0.2.10"]);
+    assert!(said(&ping).contains("0 received"));
+    assert_eq!(lab.json(&["drops"])["drops"][0]["reason"], "ENI_SOURCE_DEST_CHECK_RESTRICTION");
+}
+
+#[test]
+fn secondary_addresses_come_and_go_while_the_guest_runs() {
+    let lab = lab_or_skip!(LAB);
+    lab.exec("firewall", &["touch", "/root/mine"]);
+    let said_by_apply = lab.apply(&LAB.replace("[10.0.0.21]", "[10.0.0.22, 10.0.0.23]"));
+    assert!(said_by_apply.contains("AssignPrivateIpAddresses"), "{said_by_apply}");
+    lab.exec("b", &["ping", "-c", "1", "10.0.0.23"]);
+    assert!(!lab.run("b", &["ping", "-c", "1", "-W", "1", "10.0.0.21"]).status.success());
+    let rules = lab.exec("firewall", &["ip", "rule"]);
+    assert!(rules.contains("from 10.0.0.22 lookup 10001") && !rules.contains("10.0.0.21"), "{rules}");
+    lab.exec("firewall", &["ls", "/root/mine"]);
+}
+
+#[test]
+fn a_plain_guest_network_leaves_further_interfaces_to_the_guest() {
+    let lab = lab_or_skip!(&LAB.replace("    run:", "    guest_network: plain\n    run:"));
+    let addresses = lab.exec("firewall", &["ip", "-br", "-4", "addr"]);
+    assert!(addresses.contains("10.0.0.10/24") && !addresses.contains("10.0.0.11"), "{addresses}");
+    assert!(!addresses.contains("eth1"), "{addresses}");
+    assert!(lab.exec("firewall", &["ip", "-br", "link"]).contains("eth1"));
+}
+
+#[test]
+fn nat_5_a_gateway_uses_all_of_its_addresses() {
+    let through =
+        LAB.replace("b: { routes: { 10.0.2.0/24: firewall/eth1 } }", "b: { routes: { 10.0.2.0/24: gateway } }");
+    let lab = lab_or_skip!(&through.replace("c: { routes: { 10.0.1.0/24: firewall } }", "c: {}"));
+    let mut capture = lab.tcpdump("c", &["-n", "icmp[icmptype] == icmp-echo"]);
+    for id in 0..40 {
+        lab.exec("b", &["ping", "-c", "1", "-e", &id.to_string(), "10.0.2.10"]);
+    }
+    capture.until("one address", |line| line.contains("IP 10.0.0.100 > 10.0.2.10"));
+    capture.until("the other", |line| line.contains("IP 10.0.0.101 > 10.0.2.10"));
+}
+
+#[test]
+fn commands_run_one_after_the_other_at_each_start_and_their_output_is_kept() {
+    let lab = lab_or_skip!(LAB);
+    let printed = || {
+        let start = std::time::Instant::now();
+        loop {
+            let logs = lab.ask(&["logs", "firewall"]);
+            if logs.ends_with("last\n") {
+                return logs;
+            }
+            assert!(start.elapsed() < crate::lab::PATIENCE, "{logs}");
+        }
+    };
+    let expected = "$ cd /root\n$ pwd\n/root\n$ touch first && ls\nfirst\n$ false\n(exit status 1)\n$ echo last; sleep 1000\nlast\n";
+    assert_eq!(printed(), expected);
+    assert!(lab.exec("firewall", &["ps", "ax"]).contains("sleep 1000"), "it goes on");
+    lab.ask(&["restart", "firewall"]);
+    assert_eq!(printed(), expected);
+    assert_eq!(lab.ask(&["logs", "b"]).trim(), "");
+}
+
+#[test]
+fn commands_of_a_lab_cannot_write_to_its_users_files() {
+    let lab = lab_or_skip!(&LAB.replace("\"cd /root\"", "\"ls lab.yaml; echo x > lab.yaml; touch here\""));
+    let start = std::time::Instant::now();
+    while !lab.ask(&["logs", "firewall"]).contains("last") {
+        assert!(start.elapsed() < crate::lab::PATIENCE);
+    }
+    let logs = lab.ask(&["logs", "firewall"]);
+    assert!(logs.contains("\nlab.yaml\n"), "they see them: {logs}");
+    assert!(std::fs::read_to_string(&lab.file).unwrap().contains("vpcs:"));
+    assert!(!lab.file.with_file_name("here").exists(), "{logs}");
+}
