@@ -1,7 +1,8 @@
 # Sourced by the other scripts: makes sure that the tools are there that they use in the instances.
 
 # command:package, where the package isn't called as the command.
-tools=(bash curl hostname ip:iproute2 iperf3 nc:netcat-openbsd ping:iputils-ping sysctl:procps tcpdump traceroute)
+tools=(bash curl hostname ip:iproute2 iperf3 nc:netcat-openbsd ping:iputils-ping python3 socat sysctl:procps tcpdump
+  tracepath:iputils-tracepath traceroute)
 
 need_tools() {
   local missing=() tool

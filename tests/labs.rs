@@ -11,5 +11,9 @@ mod interfaces;
 mod lab;
 #[path = "scenarios/life.rs"]
 mod life;
+#[path = "scenarios/link.rs"]
+mod link;
 #[path = "articles/nat_gateway_east_west.rs"]
 mod nat_gateway_east_west;
+#[path = "scenarios/two_tier_web.rs"]
+mod two_tier_web;

@@ -41,6 +41,17 @@ fn r_8_nobody_answers_for_an_unused_or_a_foreign_address() {
 }
 
 #[test]
+fn r_9_the_network_answers_for_awss_own_services() {
+    let mut sim = sim();
+    let router = sim.arp("source", ROUTER);
+    for service in ["169.254.169.254", "169.254.169.253", "169.254.169.123", "169.254.170.2", "10.0.0.2"] {
+        assert_eq!(sim.arp("source", service.parse().unwrap()), router, "{service}");
+    }
+    assert_eq!(sim.arp("destination", Ipv4Addr::new(10, 0, 1, 2)), None, "R-3: reserved, but no resolver");
+    assert_eq!(sim.arp("source", Ipv4Addr::new(169, 254, 1, 1)), None);
+}
+
+#[test]
 fn r_10_an_announcement_changes_nothing() {
     let mut sim = sim();
     let (thief, owner) = ("source", sim.arp("source", NEIGHBOUR));

@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering::Relaxed;
 
 use minivpc_dataplane::{DropReason, Kind, tcp_flags};
-use minivpc_model::{Connectivity, Peer, RouteTarget, Traffic};
+use minivpc_model::{Connectivity, CreateNatGateway, MacAddress, Op, Peer, RouteTarget, Traffic};
 use minivpc_testkit::{Body, Packet, Seen, Sim, article, reassemble};
 
 use crate::{DESTINATION, NAT, SOURCE, answers, assert_drops, ping, tcp, udp};
@@ -212,6 +212,42 @@ fn nat_10_nat_12_a_full_gateway_drops_new_flows_to_that_destination_only() {
     sim.received("destination");
     sim.send("client-1", &udp(DESTINATION, 1, 53));
     assert_eq!(sim.received("destination").len(), 1, "and when they have gone, there is room again");
+}
+
+#[test]
+fn nat_5_each_address_of_a_gateway_has_its_own_ports() {
+    let mut article = article("10.0.0.0/16");
+    let gateway = article.builder.world.nat_gateways().next().unwrap().clone();
+    article.builder.apply(Op::DeleteNatGateway(gateway.id));
+    article.builder.apply(Op::CreateNatGateway(CreateNatGateway {
+        id: gateway.id,
+        subnet: gateway.subnet,
+        connectivity: Connectivity::Private,
+        private_ip: Some(NAT),
+        secondary_private_ips: vec![Ipv4Addr::new(10, 0, 2, 150)],
+        network_interface: gateway.network_interface,
+        mac: MacAddress::from_seed(77),
+        create_time: gateway.create_time,
+        tags: gateway.tags,
+        origin: gateway.origin,
+    }));
+    let mut sim = Sim::new(&article.builder.world);
+    sim.silence();
+    let mut used: HashMap<IpAddr, HashSet<u16>> = HashMap::new();
+    for n in 1..=60_000_u16 {
+        sim.send("source", &udp(DESTINATION, n, 53));
+        let seen = only(sim.received("destination"));
+        used.entry(seen.src()).or_default().insert(seen.headers.flow.src_port);
+    }
+    let counts: Vec<_> = used.values().map(HashSet::len).collect();
+    assert_eq!(counts.iter().sum::<usize>(), 60_000, "NAT-10: more than one address has");
+    assert!(counts.len() == 2 && counts.iter().all(|count| *count > 20_000), "{counts:?}");
+    // A reply to an address is for the session that uses it.
+    sim.received("source");
+    let port = *used[&IpAddr::V4(NAT)].iter().next().unwrap();
+    sim.send("destination", &udp(NAT, 53, port));
+    let reply = only(sim.received("source"));
+    assert_eq!((reply.headers.flow.src, reply.headers.flow.src_port), (DESTINATION.into(), 53));
 }
 
 #[test]

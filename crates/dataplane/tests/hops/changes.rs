@@ -1,0 +1,203 @@
+//! The world changes under flows.
+
+use std::net::Ipv4Addr;
+
+use minivpc_dataplane::DropReason;
+use minivpc_dataplane::tcp_flags::{ACK, SYN};
+use minivpc_model::*;
+use minivpc_testkit::{Article, Packet, Sim, article};
+
+use crate::{DESTINATION, NAT, SOURCE, answers, assert_drops, ping, tcp};
+
+/// The article with flows: a ping and a TCP connection through the gateway.
+fn running() -> (Article, Sim) {
+    let article = article("10.0.0.0/16");
+    let mut sim = Sim::new(&article.builder.world);
+    sim.open("destination", 80);
+    assert!(answers(&mut sim, "source", DESTINATION, 7));
+    sim.send("source", &tcp(DESTINATION, 40_000, 80, SYN));
+    sim.send("source", &tcp(DESTINATION, 40_000, 80, ACK));
+    sim.received("destination");
+    sim.received("source");
+    (article, sim)
+}
+
+fn only<T: Copy>(mut all: impl Iterator<Item = T>) -> T {
+    let one = all.next().unwrap();
+    assert!(all.next().is_none());
+    one
+}
+
+#[test]
+fn r_23_nat_32_a_deleted_gateway_leaves_a_blackhole_that_nothing_falls_through() {
+    let (mut article, mut sim) = running();
+    let gateway = only(article.builder.world.nat_gateways().map(|nat| nat.id));
+    article.builder.apply(Op::DeleteNatGateway(gateway));
+    sim.publish(&article.builder.world);
+    assert!(!answers(&mut sim, "source", DESTINATION, 7), "10.0.0.0/16 would be local");
+    sim.send("source", &tcp(DESTINATION, 40_000, 80, ACK));
+    assert!(sim.received("destination").is_empty());
+    assert_drops(&sim, &[(DropReason::Blackhole, 2)]);
+}
+
+#[test]
+fn nat_32_a_deleted_gateway_gives_its_elastic_ip_back() {
+    let mut article = article("10.0.0.0/16");
+    let b = &mut article.builder;
+    let address = b.elastic_ip("203.0.113.9");
+    let public = b.nat_gateway_of_kind(article.nat, "public", "10.0.2.150", Connectivity::Public(vec![address]));
+    assert!(b.world.address(address).unwrap().network_interface.is_some());
+    b.apply(Op::DeleteNatGateway(public));
+    assert_eq!(b.world.address(address).unwrap().network_interface, None);
+    assert_eq!(b.world.nat_gateway(public).unwrap().state, NatGatewayState::Deleted);
+}
+
+#[test]
+fn nat_33_a_gateway_is_available_at_once_and_deleted_once() {
+    let (mut article, _) = running();
+    let gateway = only(article.builder.world.nat_gateways().map(|nat| (nat.id, nat.state)));
+    assert_eq!(gateway.1, NatGatewayState::Available);
+    article.builder.apply(Op::DeleteNatGateway(gateway.0));
+    let twice = article.builder.world.apply(Op::DeleteNatGateway(gateway.0)).unwrap_err();
+    assert_eq!(twice.code, ErrorCode::NatGatewayNotFound);
+}
+
+#[test]
+fn r_23_a_route_to_a_stopped_or_terminated_instance_is_a_blackhole() {
+    for op in [Op::StopInstance as fn(InstanceId) -> Op, Op::TerminateInstance] {
+        let mut article = article("10.0.0.0/16");
+        let b = &mut article.builder;
+        let middle = b.subnet(article.vpc, "middle", "10.0.5.0/24");
+        let client = b.subnet(article.vpc, "client", "10.0.6.0/24");
+        let appliance = b.instance(middle, "appliance", "10.0.5.4", &[], false);
+        b.instance(client, "client", "10.0.6.4", &[], true);
+        let table = b.route_table(article.vpc, client);
+        b.route(table, "10.0.1.0/24", RouteTarget::NetworkInterface(appliance));
+        let mut sim = Sim::new(&b.world);
+        let Attachment::Instance { instance, .. } = b.world.network_interface(appliance).unwrap().attachment else {
+            unreachable!()
+        };
+        b.apply(op(instance));
+        sim.publish(&b.world);
+        sim.send("client", &ping(DESTINATION, 7));
+        assert_drops(&sim, &[(DropReason::Blackhole, 1)]);
+    }
+}
+
+#[test]
+fn a_stopped_instance_keeps_its_address_and_receives_nothing() {
+    let (mut article, mut sim) = running();
+    let id = article.builder.world.find_instance("destination").unwrap();
+    article.builder.apply(Op::StopInstance(id));
+    sim.publish(&article.builder.world);
+    assert!(!answers(&mut sim, "source", DESTINATION, 7));
+    assert_drops(&sim, &[(DropReason::NotInService, 1)]);
+    article.builder.apply(Op::StartInstance(id));
+    sim.publish(&article.builder.world);
+    assert!(answers(&mut sim, "source", DESTINATION, 8));
+}
+
+#[test]
+fn r_25_the_local_route_may_lead_to_a_gateway_and_back() {
+    let (mut article, mut sim) = running();
+    let world = &article.builder.world;
+    let gateway = only(world.nat_gateways().map(|nat| nat.id));
+    let table = world.subnet(article.destination).unwrap().route_table.unwrap();
+    let igw = only(world.internet_gateways().map(|igw| igw.id));
+    let local = |target| Op::ReplaceRoute {
+        route_table: table,
+        destination: "10.0.0.0/16".parse().unwrap(),
+        target,
+        origin: Origin::default(),
+    };
+    article.builder.apply(local(RouteTarget::NatGateway(gateway)));
+    sim.publish(&article.builder.world);
+    sim.send("destination", &ping(SOURCE, 9));
+    assert_eq!(only(sim.received("source").iter().map(|seen| seen.src())), NAT);
+    let refused = article.builder.world.apply(local(RouteTarget::InternetGateway(igw))).unwrap_err();
+    assert!(refused.message.starts_with("Route target is not supported"), "{refused}");
+    let delete = Op::DeleteRoute { route_table: table, destination: "10.0.0.0/16".parse().unwrap() };
+    assert!(article.builder.world.apply(delete).unwrap_err().message.starts_with("cannot remove local route"));
+    article.builder.apply(local(RouteTarget::Local));
+    sim.publish(&article.builder.world);
+    sim.send("destination", &ping(SOURCE, 10));
+    assert_eq!(only(sim.received("source").iter().map(|seen| seen.src())), DESTINATION);
+}
+
+#[test]
+fn nacl_16_an_entry_hits_established_flows_at_once() {
+    let (mut article, mut sim) = running();
+    let deny = [(false, 1, RuleAction::Deny, Traffic::Tcp(PortRange::ALL), "0.0.0.0/0")];
+    article.builder.acl(article.vpc, article.destination, &deny);
+    sim.publish(&article.builder.world);
+    sim.send("source", &tcp(DESTINATION, 40_000, 80, ACK));
+    assert!(sim.received("destination").is_empty());
+    assert_drops(&sim, &[(DropReason::NetworkAcl, 1)]);
+}
+
+#[test]
+fn sg_23_tracked_flows_survive_another_set_of_groups() {
+    let (mut article, mut sim) = running();
+    let nobody = article.builder.group(article.vpc, "nobody", &[]);
+    let network_interface = sim.snapshot.eni(sim.port("destination")).id;
+    article.builder.apply(Op::ModifyNetworkInterfaceGroups { network_interface, groups: vec![nobody] });
+    sim.publish(&article.builder.world);
+    sim.send("source", &tcp(DESTINATION, 40_000, 80, ACK));
+    assert_eq!(sim.received("destination").len(), 1, "tracked");
+    sim.send("source", &tcp(DESTINATION, 40_001, 80, SYN));
+    assert!(sim.received("destination").is_empty(), "new");
+}
+
+#[test]
+fn a_nat_session_keeps_its_port_when_the_world_changes() {
+    let (mut article, mut sim) = running();
+    let port = |sim: &mut Sim| {
+        sim.send("source", &tcp(DESTINATION, 40_000, 80, ACK));
+        only(sim.received("destination").iter().map(|seen| seen.headers.flow.src_port))
+    };
+    let before = port(&mut sim);
+    article.builder.subnet(article.vpc, "another", "10.0.9.0/24");
+    article.builder.instance(article.source, "another", "10.0.0.99", &[], true);
+    sim.publish(&article.builder.world);
+    assert_eq!(port(&mut sim), before);
+}
+
+#[test]
+fn sg_24_each_interface_tracks_for_itself() {
+    let mut article = article("10.0.0.0/16");
+    let b = &mut article.builder;
+    let groups = vec![b.group(article.vpc, "both", &[(Traffic::All, Peer::Cidr("10.0.0.0/16".parse().unwrap()))])];
+    let nothing_out = groups[0];
+    b.egress(nothing_out, &[]);
+    let interface = |device_index: u8| NewInterface {
+        id: NetworkInterfaceId::from_seed(1000 + u64::from(device_index)),
+        device_index,
+        subnet: article.source,
+        private_ip: Some(Ipv4Addr::new(10, 0, 0, 60 + device_index)),
+        secondary_private_ips: Vec::new(),
+        mac: MacAddress::from_seed(1000 + u64::from(device_index)),
+        groups: groups.clone(),
+        source_dest_check: false,
+        origin: Origin::default(),
+    };
+    b.apply(Op::RunInstance(RunInstance {
+        id: InstanceId::from_seed(1000),
+        interfaces: vec![interface(0), interface(1)],
+        associate_public_ip: false,
+        image: Image::AmazonLinux2,
+        tags: Tags::named("both"),
+        origin: Origin::default(),
+    }));
+    let mut sim = Sim::new(&b.world);
+    sim.silence();
+    let (first, second) = (Ipv4Addr::new(10, 0, 0, 60), Ipv4Addr::new(10, 0, 0, 61));
+    sim.send("source", &ping(first, 7));
+    sim.send("source", &ping(second, 7));
+    // The answer for the second leaves by the first, as a host without policy routing would do it.
+    let reply = Packet::to(SOURCE, minivpc_testkit::Body::EchoReply { id: 7 });
+    sim.send("both", &reply.clone().from(first));
+    assert_eq!(sim.received("source").len(), 1);
+    sim.send("both", &reply.from(second));
+    assert!(sim.received("source").is_empty());
+    assert_drops(&sim, &[(DropReason::SecurityGroup, 1)]);
+}

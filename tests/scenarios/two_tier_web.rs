@@ -1,0 +1,58 @@
+//! Groups that name each other, and stateless lists on every tier, with the servers that the lab starts itself.
+
+use crate::lab::{Lab, said};
+
+const WEB: &str = include_str!("../../configs/two-tier-web/lab.yaml");
+
+fn up() -> Option<Lab> {
+    if let Some(why) = crate::lab::cannot_run() {
+        println!("skipped: {why}");
+        return None;
+    }
+    let lab = Lab::up(WEB);
+    for (server, port) in [("web-a", 80), ("app-a", 8080), ("app-c", 8080), ("db-a", 5432)] {
+        lab.until_listening(server, port);
+    }
+    Some(lab)
+}
+
+fn reason(lab: &Lab) -> String {
+    let drops = lab.json(&["drops"]);
+    drops["drops"].as_array().unwrap().last().unwrap()["reason"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn sg_5_groups_that_name_each_other_admit_each_tier_to_the_next() {
+    let Some(lab) = up() else { return };
+    assert_eq!(lab.exec("web-a", &["curl", "-s", "10.20.10.10:8080"]), "app-a\n");
+    assert_eq!(lab.exec("web-a", &["curl", "-s", "10.20.11.10:8080"]), "app-c\n");
+    let echo = "echo hello | nc -N 10.20.10.20 5432";
+    assert_eq!(lab.exec("app-c", &["sh", "-c", echo]), "hello\n", "SG-12: the answer passes without an egress rule");
+    assert!(!lab.run("web-a", &["nc", "-z", "-w", "1", "10.20.10.20", "5432"]).status.success());
+    assert_eq!(reason(&lab), "ENI_SG_RULES_MISMATCH");
+    assert!(!lab.run("db-a", &["nc", "-z", "-w", "1", "10.20.10.10", "8080"]).status.success(), "SG-1: nothing new");
+    assert_eq!(reason(&lab), "ENI_SG_RULES_MISMATCH");
+}
+
+#[test]
+fn nacl_3_the_private_list_lets_no_port_80_out() {
+    let Some(lab) = up() else { return };
+    assert!(!lab.run("app-a", &["curl", "-s", "-m", "1", "10.20.0.10"]).status.success());
+    assert_eq!(reason(&lab), "SUBNET_ACL_RESTRICTION");
+}
+
+#[test]
+fn sg_12_a_session_works_where_nothing_new_goes_out() {
+    // Egress empty, ingress from one address.
+    let text = WEB.replace(
+        "ingress: [ { protocol: tcp, ports: 5432, security_group: app } ]",
+        "ingress: [ { protocol: tcp, ports: 5432, cidr: 10.20.10.10/32 } ]",
+    );
+    assert_ne!(text, WEB);
+    let Some(lab) = up() else { return };
+    lab.apply(&text);
+    let echo = "echo hello | nc -N -w 2 10.20.10.20 5432";
+    assert_eq!(lab.exec("app-a", &["sh", "-c", echo]), "hello\n");
+    assert_eq!(said(&lab.run("app-c", &["sh", "-c", echo])), "", "another address");
+    assert!(!lab.run("db-a", &["curl", "-s", "-m", "1", "10.20.10.10:8080"]).status.success());
+}
