@@ -106,6 +106,8 @@ fn a_nat_gateway_carries_8500_bytes_and_the_vpc_9001() {
     assert!(ping("source", "8472", "10.0.1.55").contains("1 received"));
     let too_large = ping("source", "8473", "10.0.1.55");
     assert!(too_large.contains("From 10.0.2.149 icmp_seq=1 Frag needed and DF set (mtu = 8500)"), "{too_large}");
+    let path = lab.exec("source", &["tracepath", "-n", "10.0.1.55"]);
+    assert!(path.contains("10.0.2.149") && path.contains("pmtu 8500 hops 2 back 2"), "{path}");
     let mut capture = lab.tcpdump("destination", &["-n", "tcp[tcpflags] & tcp-syn != 0"]);
     let listener = lab.start("destination", &["nc", "-l", "-p", "7000"]);
     lab.until_listening("destination", 7000);
@@ -115,4 +117,37 @@ fn a_nat_gateway_carries_8500_bytes_and_the_vpc_9001() {
     let direct = lab_or_skip!(NETWORK_ACLS);
     let ping = direct.run("peer", &["ping", "-c", "1", "-W", "1", "-M", "do", "-s", "8973", "10.0.1.20"]);
     assert!(said(&ping).contains("1 received"), "9001 inside the VPC");
+}
+
+#[test]
+fn nat_35_every_metric_of_a_gateway_and_an_interface_is_shown() {
+    const METRICS: [&str; 14] = [
+        "ActiveConnectionCount",
+        "ConnectionAttemptCount",
+        "ConnectionEstablishedCount",
+        "ErrorPortAllocation",
+        "IdleTimeoutCount",
+        "PacketsDropCount",
+        "PacketsInFromSource",
+        "PacketsOutToDestination",
+        "PacketsInFromDestination",
+        "PacketsOutToSource",
+        "BytesInFromSource",
+        "BytesOutToDestination",
+        "BytesInFromDestination",
+        "BytesOutToSource",
+    ];
+    let lab = lab_or_skip!(NAT_GATEWAY);
+    answers(&lab, "source", "10.0.1.55");
+    let shown = lab.json(&["show", "nat-gateway", "osaka-NAT", "--metrics"]);
+    let status = lab.json(&["status"]);
+    for name in METRICS {
+        assert!(shown["Metrics"][name].is_u64(), "{name}: {shown}");
+        assert_eq!(shown["Metrics"][name], status["nat_gateways"][0]["metrics"][name]);
+    }
+    assert_eq!(shown["Metrics"]["BytesOutToSource"], 84);
+    let eni = lab.json(&["show", "network-interface", "source", "--metrics"]);
+    assert_eq!(eni["Metrics"]["tracked_connections"], 1);
+    assert!(eni["Link"]["tx_packets"].as_u64() > Some(0));
+    assert!(lab.ask(&["show", "network-interface", "10.0.0.11"]).contains("SourceDestCheck"));
 }

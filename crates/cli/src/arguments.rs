@@ -113,8 +113,11 @@ pub enum Command {
         scope: Scope,
         /// What kind of resource.
         kind: Kind,
-        /// Name, vpc/name or id.
+        /// Name, vpc/name or id; of an interface, INSTANCE, INSTANCE/eth1 or its private address.
         name: String,
+        /// Of a nat-gateway or network-interface: what it has counted, by the names of AWS's metrics.
+        #[arg(long)]
+        metrics: bool,
         /// Print JSON, in the shape of AWS's describe call.
         #[arg(long)]
         json: bool,
@@ -258,6 +261,7 @@ pub enum Kind {
     NetworkAcl,
     SecurityGroup,
     NatGateway,
+    NetworkInterface,
 }
 
 impl Kind {
@@ -268,6 +272,7 @@ impl Kind {
             Self::NetworkAcl => "DescribeNetworkAcls",
             Self::SecurityGroup => "DescribeSecurityGroups",
             Self::NatGateway => "DescribeNatGateways",
+            Self::NetworkInterface => "DescribeNetworkInterfaces",
         }
     }
 }
@@ -278,7 +283,7 @@ impl Kind {
     pub fn part(self, described: &Value) -> &Value {
         match self {
             Self::RouteTable => &described["RouteTables"][0]["Routes"],
-            Self::NetworkAcl | Self::SecurityGroup | Self::NatGateway => described,
+            _ => described,
         }
     }
 }
@@ -290,6 +295,7 @@ impl From<Kind> for Described {
             Kind::NetworkAcl => Self::NetworkAcl,
             Kind::SecurityGroup => Self::SecurityGroup,
             Kind::NatGateway => Self::NatGateway,
+            Kind::NetworkInterface => Self::NetworkInterface,
         }
     }
 }

@@ -105,7 +105,11 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Trace { scope, packet, reply, json } => {
             answer(&scope, json, &Question::Trace(packet.into()), |trace| print::trace(trace, reply))?;
         }
-        Command::Show { scope, kind, name, json } => {
+        Command::Show { scope, kind, name, metrics: true, json } => {
+            let counted = Lab::find(scope.lab.as_deref())?.ask(&Question::Metrics { kind: kind.into(), name })?;
+            show(json, &counted, || table::render("Metrics", &counted, width()))?;
+        }
+        Command::Show { scope, kind, name, json, .. } => {
             let described = Lab::find(scope.lab.as_deref())?.ask(&Question::Describe { kind: kind.into(), name })?;
             show(json, &described, || table::render(kind.action(), kind.part(&described), width()))?;
         }

@@ -36,6 +36,7 @@ impl Answers<'_> {
             Question::Flows => json(&self.flows()),
             Question::Trace(packet) => json(&self.trace(&packet)?),
             Question::Describe { kind, name } => self.describe(kind, &name),
+            Question::Metrics { kind, name } => self.metrics(kind, &name),
             Question::Guest { instance } => json(&self.guest(&instance)?),
             Question::Logs { instance } => json(&self.logs(&instance)?),
             Question::Plan(file) => json(&self.plan(&file)?),
@@ -83,7 +84,7 @@ impl Answers<'_> {
         view::Status {
             lab: self.views.lab.name.clone(),
             up_seconds: self.running.clock.elapsed().as_secs(),
-            instances: self.views.instances(&self.links()),
+            instances: self.instances(),
             nat_gateways: self.views.nat_gateways(state, now),
             internet_gateways: self.views.internet_gateways(),
             connections: state.connections(now).len(),
@@ -201,6 +202,33 @@ impl Answers<'_> {
         })
     }
 
+    fn metrics(&self, kind: Described, name: &str) -> Answer {
+        match kind {
+            Described::NatGateway => {
+                let id = self.world().find_nat_gateway(None, name).map_err(not_found)?.to_string();
+                let all = self.views.nat_gateways(self.running.engine.state(), self.running.now());
+                let found = all.into_iter().find(|nat| nat.id == id);
+                let nat = found.ok_or_else(|| format!("NAT gateway '{name}' was deleted, and its metrics with it"))?;
+                json(&serde_json::json!({ "NatGatewayId": nat.id, "Metrics": nat.metrics }))
+            }
+            Described::NetworkInterface => {
+                let id = self.world().find_network_interface(name).map_err(not_found)?.to_string();
+                let all = self.instances();
+                let found = all.into_iter().flat_map(|instance| instance.interfaces).find(|eni| eni.id == id);
+                let eni = found.ok_or_else(|| format!("'{name}' is no instance's interface"))?;
+                json(&serde_json::json!({ "NetworkInterfaceId": eni.id, "Metrics": eni.metrics, "Link": eni.link }))
+            }
+            Described::RouteTable | Described::NetworkAcl | Described::SecurityGroup => {
+                Err("only NAT gateways and network interfaces have metrics".into())
+            }
+        }
+    }
+
+    fn instances(&self) -> Vec<view::InstanceStatus> {
+        let drops = self.running.engine.drops().list();
+        self.views.instances(&self.links(), self.running.engine.state(), &drops)
+    }
+
     fn describe(&self, kind: Described, name: &str) -> Answer {
         let world = self.world();
         let described = match kind {
@@ -215,6 +243,9 @@ impl Answers<'_> {
             }
             Described::NatGateway => {
                 describe::nat_gateway(world, world.find_nat_gateway(None, name).map_err(not_found)?)
+            }
+            Described::NetworkInterface => {
+                describe::network_interface(world, world.find_network_interface(name).map_err(not_found)?)
             }
         };
         described.map_err(|refusal| refusal.to_string().into())

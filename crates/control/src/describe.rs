@@ -2,8 +2,9 @@
 //! doesn't have is left out.
 
 use minivpc_model::{
-    Connectivity, NatGatewayId, NetworkAclEntry, NetworkAclId, Peer, PortRange, Refusal, RouteOrigin, RouteState,
-    RouteTableId, RouteTarget, RuleAction, SecurityGroupId, SecurityGroupRule, Tags, Traffic, World,
+    Attachment, Connectivity, NatGatewayId, NetworkAclEntry, NetworkAclId, NetworkInterfaceId, Peer, PortRange,
+    Refusal, RouteOrigin, RouteState, RouteTableId, RouteTarget, RuleAction, SecurityGroupId, SecurityGroupRule, Tags,
+    Traffic, World,
 };
 use serde_json::{Map, Value, json};
 
@@ -194,6 +195,42 @@ pub fn nat_gateway(world: &World, id: NatGatewayId) -> Result<Value, Refusal> {
         "SubnetId": nat.subnet.to_string(),
         "Tags": tags(&nat.tags),
         "VpcId": world.subnet(nat.subnet)?.vpc.to_string(),
+    }]}))
+}
+
+/// `DescribeNetworkInterfaces` of one.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn network_interface(world: &World, id: NetworkInterfaceId) -> Result<Value, Refusal> {
+    let eni = world.network_interface(id)?;
+    let subnet = world.subnet(eni.subnet)?;
+    let mut attachment = Map::new();
+    if let Attachment::Instance { instance, device_index } = eni.attachment {
+        attachment.insert("DeviceIndex".to_owned(), device_index.into());
+        attachment.insert("InstanceId".to_owned(), instance.to_string().into());
+    }
+    attachment.insert("Status".to_owned(), "attached".into());
+    let group = |id: &SecurityGroupId| {
+        let name = world.security_group(*id).map_or_else(|_| String::new(), |group| group.name.clone());
+        json!({ "GroupId": id.to_string(), "GroupName": name })
+    };
+    let address = |(number, address): (usize, std::net::Ipv4Addr)| json!({ "Primary": number == 0, "PrivateIpAddress": address.to_string() });
+    let managed = matches!(eni.attachment, Attachment::NatGateway(_));
+    Ok(json!({ "NetworkInterfaces": [{
+        "Attachment": attachment,
+        "AvailabilityZone": subnet.availability_zone,
+        "Groups": eni.groups.iter().map(group).collect::<Vec<_>>(),
+        "InterfaceType": if managed { "nat_gateway" } else { "interface" },
+        "MacAddress": eni.mac.to_string(),
+        "NetworkInterfaceId": id.to_string(),
+        "PrivateIpAddress": eni.private_ip.to_string(),
+        "PrivateIpAddresses": eni.addresses().enumerate().map(address).collect::<Vec<_>>(),
+        "RequesterManaged": managed,
+        "SourceDestCheck": eni.source_dest_check,
+        "Status": "in-use",
+        "SubnetId": eni.subnet.to_string(),
+        "VpcId": subnet.vpc.to_string(),
     }]}))
 }
 

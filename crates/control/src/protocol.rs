@@ -51,6 +51,13 @@ pub enum Question {
         /// Name, `vpc/name` or id.
         name: String,
     },
+    /// What a NAT gateway or a network interface has counted, by AWS's names.
+    Metrics {
+        /// What it is.
+        kind: Described,
+        /// Name, `vpc/name` or id.
+        name: String,
+    },
     /// Answered by [`view::Drops`](crate::view::Drops).
     Drops,
     /// Answered by [`view::Flows`](crate::view::Flows).
@@ -79,6 +86,7 @@ pub enum Described {
     NetworkAcl,
     SecurityGroup,
     NatGateway,
+    NetworkInterface,
 }
 
 /// A packet to trace.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use minivpc_config::Lab;
-use minivpc_dataplane::state::NatMetrics;
+use minivpc_dataplane::state::{CONNECTIONS_PER_INTERFACE, NatMetrics, Tracking};
 use minivpc_dataplane::{Headers, Kind};
 use minivpc_host::LinkStats;
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,33 @@ pub struct InterfaceStatus {
     pub secondary_private_ips: Vec<String>,
     /// The link's own counters, seen from the guest.
     pub link: Option<LinkStats>,
+    /// What the network counts of it.
+    pub metrics: InterfaceMetrics,
+}
+
+/// What the network counts of an interface; the first two are metrics of AWS's ENA driver (SG-20).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InterfaceMetrics {
+    /// Connections that could be tracked beside those that are.
+    pub conntrack_allowance_available: u64,
+    /// Packets of new connections that were dropped because there was no room.
+    pub conntrack_allowance_exceeded: u64,
+    /// Connections that are tracked.
+    pub tracked_connections: u64,
+    /// Packets that the interface's guest sent and that were dropped somewhere.
+    pub packets_dropped: u64,
+}
+
+impl InterfaceMetrics {
+    pub(crate) fn new(tracking: &Tracking, packets_dropped: u64) -> Self {
+        let tracked_connections = tracking.connections.load(Relaxed);
+        Self {
+            conntrack_allowance_available: CONNECTIONS_PER_INTERFACE.saturating_sub(tracked_connections),
+            conntrack_allowance_exceeded: tracking.refused.load(Relaxed),
+            tracked_connections,
+            packets_dropped,
+        }
+    }
 }
 
 /// A NAT gateway.

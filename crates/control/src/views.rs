@@ -109,8 +109,13 @@ impl Views<'_> {
         }
     }
 
-    /// All instances; `links` are the counters by guest.
-    pub fn instances(&self, links: &HashMap<String, Vec<LinkStats>>) -> Vec<InstanceStatus> {
+    /// All instances; `links` are the counters by instance.
+    pub fn instances(
+        &self,
+        links: &HashMap<String, Vec<LinkStats>>,
+        state: &State,
+        drops: &[Dropped],
+    ) -> Vec<InstanceStatus> {
         let world = &self.lab.world;
         let instance = |instance: &minivpc_model::Instance| {
             let guest = instance.id.to_string();
@@ -129,6 +134,10 @@ impl Views<'_> {
                     private_ip: eni.private_ip.to_string(),
                     secondary_private_ips: secondary(eni),
                     link: link.cloned(),
+                    metrics: InterfaceMetrics::new(
+                        &state.tracking(eni.serial),
+                        drops.iter().filter(|drop| drop.sender == eni.id).map(|drop| drop.count).sum(),
+                    ),
                     name,
                 }
             });

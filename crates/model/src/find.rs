@@ -144,22 +144,10 @@ impl World {
                 value: RouteTarget::InternetGateway(igw.id),
             });
         }
-        for instance in self.instances() {
-            let name = instance.tags.name().unwrap_or_default();
-            if let Some(primary) = instance.network_interfaces.first() {
-                all.push(self.instance_candidate(instance, name, RouteTarget::NetworkInterface(*primary)));
-            }
-            for eni in self.interfaces_of(instance) {
-                let Attachment::Instance { device_index, .. } = eni.attachment else { continue };
-                all.push(Candidate {
-                    kind: ResourceKind::NetworkInterface,
-                    id: eni.id.to_string(),
-                    name: format!("{name}/eth{device_index}"),
-                    vpc: self.vpc_of(eni.subnet),
-                    value: RouteTarget::NetworkInterface(eni.id),
-                });
-            }
-        }
+        all.extend(self.interface_candidates().map(|Candidate { kind, id, name, vpc, value }| {
+            let value = RouteTarget::NetworkInterface(value);
+            Candidate { kind, id, name, vpc, value }
+        }));
         let kinds = [
             ResourceKind::NatGateway,
             ResourceKind::InternetGateway,
@@ -167,6 +155,42 @@ impl World {
             ResourceKind::NetworkInterface,
         ];
         self.choose(&kinds, Some(home), text, all)
+    }
+
+    /// The interface that `text` names: an instance stands for its primary one, `instance/eth1` names another, and a
+    /// private address the one that has it.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn find_network_interface(&self, text: &str) -> Result<NetworkInterfaceId, FindError> {
+        let kinds = [ResourceKind::Instance, ResourceKind::NetworkInterface];
+        let last = text.rsplit('/').next().unwrap_or_default();
+        let address = last.parse::<Ipv4Addr>().ok();
+        let candidates = self.interface_candidates().filter_map(|candidate| {
+            let eni = self.network_interfaces.get(&candidate.value)?;
+            let holds = address.is_some_and(|address| eni.addresses().any(|held| held == address));
+            let is_it = holds && candidate.kind == ResourceKind::NetworkInterface;
+            Some(Candidate { name: if is_it { last.to_owned() } else { candidate.name }, ..candidate })
+        });
+        self.choose(&kinds, None, text, candidates.collect())
+    }
+
+    fn interface_candidates(&self) -> impl Iterator<Item = Candidate<NetworkInterfaceId>> {
+        self.instances().flat_map(move |instance| {
+            let name = instance.tags.name().unwrap_or_default();
+            let primary = instance.network_interfaces.first();
+            let all = self.interfaces_of(instance).filter_map(move |eni| {
+                let Attachment::Instance { device_index, .. } = eni.attachment else { return None };
+                Some(Candidate {
+                    kind: ResourceKind::NetworkInterface,
+                    id: eni.id.to_string(),
+                    name: format!("{name}/eth{device_index}"),
+                    vpc: self.vpc_of(eni.subnet),
+                    value: eni.id,
+                })
+            });
+            primary.map(|primary| self.instance_candidate(instance, name, *primary)).into_iter().chain(all)
+        })
     }
 
     fn choose<T: Copy>(

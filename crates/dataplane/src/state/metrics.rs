@@ -1,4 +1,4 @@
-//! What a NAT gateway counts, under the names of the metrics in AWS/NATGateway (§5.3).
+//! What a NAT gateway counts, under the names of the metrics in AWS/NATGateway (§5.3), and what an interface tracks.
 //!
 //! Format: totals since the lab came up, in packets and bytes of IP as they are on the wire. AWS publishes them by the
 //! minute. Goal: each packet is counted where it passed, once. Limit: shared by all workers, so for the slow path.
@@ -42,4 +42,13 @@ pub struct NatMetrics {
     pub idle_timeouts: AtomicU64,
     /// Packets that the gateway dropped: `PacketsDropCount`.
     pub packets_dropped: AtomicU64,
+}
+
+/// What an interface tracks (SG-20).
+#[derive(Debug, Default)]
+pub struct Tracking {
+    /// Connections now.
+    pub connections: AtomicU64,
+    /// New ones for which there was no room: `conntrack_allowance_exceeded`.
+    pub refused: AtomicU64,
 }

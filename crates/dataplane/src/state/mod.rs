@@ -21,7 +21,7 @@ use minivpc_packet::Headers;
 
 pub use connection::{Connection, ConnectionKey, Phase, Sight, Way};
 pub use datagram::{Datagram, DatagramKey};
-pub use metrics::{NatMetrics, Traffic};
+pub use metrics::{NatMetrics, Tracking, Traffic};
 use nat::Seen;
 pub use nat::{Destination, Endpoint, Lease, NatKey, PORTS, Session, SessionKey};
 
@@ -31,6 +31,8 @@ use crate::snapshot::{Direction, Snapshot};
 
 /// Most connections, and most NAT sessions, of a lab.
 const CAPACITY: u64 = 1 << 20;
+/// Most connections of one interface (SG-20); AWS's limit depends on the instance type, and isn't published.
+pub const CONNECTIONS_PER_INTERFACE: u64 = 1 << 18;
 /// Most datagrams of which fragments are on their way.
 const DATAGRAMS: u64 = 1 << 16;
 /// So many that growing one of them is short.
@@ -50,6 +52,7 @@ pub struct State {
     session_count: AtomicU64,
     datagram_count: AtomicU64,
     metrics: DashMap<Serial, Arc<NatMetrics>, RandomState>,
+    tracking: DashMap<Serial, Arc<Tracking>, RandomState>,
     /// Ways through the VPC that flows have in common.
     ways: DashMap<Arc<[Step]>, (), RandomState>,
 }
@@ -100,6 +103,7 @@ impl Default for State {
             session_count: AtomicU64::new(0),
             datagram_count: AtomicU64::new(0),
             metrics: DashMap::with_hasher(RandomState::default()),
+            tracking: DashMap::with_hasher(RandomState::default()),
             ways: DashMap::with_hasher(RandomState::default()),
         }
     }
@@ -118,6 +122,14 @@ impl State {
             || connections + self.connection_count.load(Relaxed) > CAPACITY
         {
             return Err(NotCommitted::Full);
+        }
+        for change in txn {
+            let Change::OpenConnection(key, _) = change else { continue };
+            let tracking = self.tracking(key.eni);
+            if tracking.connections.load(Relaxed) >= CONNECTIONS_PER_INTERFACE {
+                tracking.refused.fetch_add(1, Relaxed);
+                return Err(NotCommitted::Full);
+            }
         }
         let pins = |change: &Change| matches!(change, Change::PinDatagram(..));
         if self.datagram_count.load(Relaxed) > DATAGRAMS && txn.iter().any(pins) {
@@ -253,8 +265,22 @@ impl State {
             Entry::Vacant(free) => {
                 free.insert(connection);
                 self.connection_count.fetch_add(1, Relaxed);
+                self.tracking(key.eni).connections.fetch_add(1, Relaxed);
             }
         }
+    }
+
+    /// A connection isn't in the table any more.
+    fn forget_connection(&self, key: &ConnectionKey) {
+        self.connection_count.fetch_sub(1, Relaxed);
+        self.tracking(key.eni).connections.fetch_sub(1, Relaxed);
+    }
+
+    /// What an interface tracks.
+    #[must_use]
+    pub fn tracking(&self, eni: Serial) -> Arc<Tracking> {
+        let known = self.tracking.get(&eni).map(|tracking| Arc::clone(&tracking));
+        known.unwrap_or_else(|| Arc::clone(&self.tracking.entry(eni).or_default()))
     }
 
     /// Keeps which way the packets go that the interface `sender` sends on the connection of `sent`.
@@ -302,7 +328,10 @@ impl State {
             count.fetch_sub(1, Relaxed);
             false
         };
-        self.connections.retain(|_, _| forget(&self.connection_count));
+        self.connections.retain(|key, _| {
+            self.forget_connection(key);
+            false
+        });
         self.datagrams.retain(|_, _| forget(&self.datagram_count));
         let mut ended = Vec::new();
         self.sessions.retain(|key, session| {
@@ -320,7 +349,7 @@ impl State {
         self.connections.retain(|key, connection| {
             let lives = connection.lives(key, now);
             if !lives {
-                self.connection_count.fetch_sub(1, Relaxed);
+                self.forget_connection(key);
             }
             lives
         });

@@ -1,7 +1,10 @@
 use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering::Relaxed;
 
+use minivpc_dataplane::state::{CONNECTIONS_PER_INTERFACE, Change, ConnectionKey, Txn};
 use minivpc_dataplane::{Component, Direction, DropReason, Kind, Ruling, Step, tcp_flags};
 use minivpc_model::{Op, Peer, PortRange, SecurityGroupId, Traffic, VpcId};
+use minivpc_packet::Flow;
 use minivpc_testkit::{Body, Builder, Packet, Sim, article};
 
 use crate::{DESTINATION, answers, assert_drops, ping, tcp, udp};
@@ -330,4 +333,29 @@ fn sg_21_an_error_about_an_untracked_flow_passes_too() {
         sim.send("a", &Packet::to(B, Body::Other { protocol: 1, bytes }));
         assert_eq!(sim.received("b").len(), expected, "port {port}");
     }
+}
+
+#[test]
+fn sg_20_a_full_interface_refuses_new_flows_and_hurts_no_other() {
+    let mut sim = admitting(Traffic::All, cidr("10.0.0.0/24"));
+    sim.silence();
+    let eni = sim.snapshot.eni(sim.port("a")).serial;
+    let flow = |n: u32| Flow {
+        src: A.into(),
+        dst: Ipv4Addr::from(0x0a01_0000 + (n >> 16)).into(),
+        protocol: 17,
+        src_port: n as u16,
+        dst_port: 7,
+    };
+    for n in 0..CONNECTIONS_PER_INTERFACE as u32 {
+        let open = Change::OpenConnection(ConnectionKey::new(eni, flow(n)), Direction::Egress);
+        sim.engine.state().commit(&Txn::from_iter([open]), sim.now).unwrap();
+    }
+    sim.send("a", &udp(B, 5000, 7));
+    assert!(sim.received("b").is_empty());
+    assert_drops(&sim, &[(DropReason::ConnectionsExhausted, 1)]);
+    assert_eq!(sim.engine.state().tracking(eni).refused.load(Relaxed), 1);
+    sim.wait(31);
+    sim.send("a", &udp(B, 5000, 7));
+    assert_eq!(sim.received("b").len(), 1, "they were idle, and there is room again");
 }
