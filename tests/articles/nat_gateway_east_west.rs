@@ -14,7 +14,7 @@ fn without_time(line: &str) -> &str {
 }
 
 #[test]
-fn seed_1_traceroute_shows_two_hops_and_the_destination_sees_the_gateway() {
+fn seed_1_seed_2_seed_4_seed_11_traceroute_shows_two_hops_and_the_destination_sees_the_gateway() {
     let lab = lab_or_skip!(ARTICLE);
     let mut capture = lab.tcpdump("destination", &["host", "10.0.2.149"]);
     let traceroute = lab.exec("source", &["traceroute", "10.0.1.55"]);
@@ -61,7 +61,7 @@ fn ports_of_500_flows(lab: &Lab) -> Vec<u16> {
 }
 
 #[test]
-fn nat_9_the_gateways_ports_look_random_and_differ_from_run_to_run() {
+fn seed_3_nat_9_the_gateways_ports_look_random_and_differ_from_run_to_run() {
     let ports = ports_of_500_flows(&lab_or_skip!(ARTICLE));
     assert!(ports.iter().all(|port| *port >= 1024));
     assert_eq!(ports.iter().collect::<HashSet<_>>().len(), 500, "distinct towards one destination");
@@ -104,12 +104,12 @@ fn assert_pings_as_in_the_article(lab: &Lab) {
 }
 
 #[test]
-fn seed_6_seed_7_seed_8_ping_through_the_private_gateway() {
+fn seed_6_seed_7_seed_8_seed_11_ping_through_the_private_gateway() {
     assert_pings_as_in_the_article(&lab_or_skip!(ARTICLE));
 }
 
 #[test]
-fn seed_12_ping_through_a_public_gateway_is_the_same() {
+fn seed_12_nat_2_ping_through_a_public_gateway_is_the_same() {
     let public = ARTICLE
         .replace("connectivity_type: private", "connectivity_type: public\n        elastic_ip: osaka")
         .replace("\ninstances:", "\nelastic_ips: { osaka: { address: 203.0.113.7 } }\ninstances:");
@@ -125,7 +125,7 @@ fn drops(lab: &Lab, reason: &str) -> Vec<Value> {
 }
 
 #[test]
-fn seed_10_the_gateway_answers_no_ping() {
+fn seed_10_nat_21_the_gateway_answers_no_ping() {
     let lab = lab_or_skip!(ARTICLE);
     let ping = lab.run("source", &["ping", "-c", "3", "-W", "1", "10.0.2.149"]);
     assert!(said(&ping).contains("3 packets transmitted, 0 received, 100% packet loss"), "{}", said(&ping));

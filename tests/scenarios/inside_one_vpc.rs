@@ -23,7 +23,7 @@ fn assert_dropped_for(lab: &Lab, reason: &str) {
 }
 
 #[test]
-fn r_17_without_a_middlebox_there_is_one_hop_and_no_ttl_is_lost() {
+fn r_16_without_a_middlebox_there_is_one_hop_and_no_ttl_is_lost() {
     let lab = lab_or_skip!(APPLIANCE);
     assert!(answers(&lab, "source", "10.0.2.10").contains(" ttl=255 "));
     let traceroute = lab.exec("source", &["traceroute", "-n", "10.0.2.10"]);
@@ -100,7 +100,7 @@ fn nat_16_a_datagram_of_4000_bytes_is_three_fragments_and_a_ping_of_4000_is_lost
 }
 
 #[test]
-fn a_nat_gateway_carries_8500_bytes_and_the_vpc_9001() {
+fn r_40_r_41_nat_17_a_nat_gateway_carries_8500_bytes_and_the_vpc_9001() {
     let lab = lab_or_skip!(NAT_GATEWAY);
     let ping = |from, size, to| said(&lab.run(from, &["ping", "-c", "1", "-W", "1", "-M", "do", "-s", size, to]));
     assert!(ping("source", "8472", "10.0.1.55").contains("1 received"));

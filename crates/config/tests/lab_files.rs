@@ -60,7 +60,7 @@ fn ids_that_the_file_does_not_give_stay_the_same() {
 }
 
 #[test]
-fn a_missing_egress_allows_all_and_an_empty_one_nothing() {
+fn sg_1_a_missing_egress_allows_all_and_an_empty_one_nothing() {
     let lab = loaded(
         "lab: x\nvpcs: { v: { cidr: 10.0.0.0/16, subnets: , security_groups: { open: {}, closed: { egress: [] }, nothing: } } }",
     );
@@ -68,6 +68,16 @@ fn a_missing_egress_allows_all_and_an_empty_one_nothing() {
     assert_eq!((group("open").ingress.len(), group("open").egress.len()), (0, 1), "as CreateSecurityGroup does");
     assert_eq!(group("nothing").egress.len(), 1);
     assert!(group("closed").egress.is_empty());
+}
+
+#[test]
+fn sdc_0_the_check_is_on_unless_the_file_takes_it_off() {
+    for (key, expected) in [("", true), (", source_dest_check: true", true), (", source_dest_check: false", false)] {
+        let lab = loaded(&changed("public_ip: true", &format!("public_ip: true{key}")));
+        let source = lab.world.instance(lab.world.find_instance("source").unwrap()).unwrap();
+        let eni = lab.world.network_interface(source.network_interfaces[0]).unwrap();
+        assert_eq!(eni.source_dest_check, expected, "{key}");
+    }
 }
 
 #[test]
@@ -134,7 +144,7 @@ instances:
 }
 
 #[test]
-fn a_public_gateway_needs_an_elastic_ip_and_a_private_one_has_none() {
+fn nat_1_a_public_gateway_needs_an_elastic_ip_and_a_private_one_has_none() {
     let public = changed("connectivity_type: private", "connectivity_type: public");
     assert!(refused(&public).to_string().starts_with("MissingParameter"));
     let with_address = format!("{}elastic_ips: {{ nat: {{ address: 203.0.113.9 }} }}\n", public)

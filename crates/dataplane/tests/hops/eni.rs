@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use minivpc_dataplane::DropReason;
@@ -27,9 +28,17 @@ fn r_6_the_network_answers_for_the_router_and_for_neighbours() {
     let mut sim = sim();
     let neighbour = sim.snapshot.eni(sim.port("neighbour")).mac.0;
     assert_eq!(sim.arp("source", NEIGHBOUR), Some(neighbour));
-    let router = sim.arp("source", ROUTER).unwrap();
-    assert_ne!(router, neighbour);
-    assert_eq!(router[0] & 3, 2, "R-14: locally administered unicast");
+    assert_ne!(sim.arp("source", ROUTER).unwrap(), neighbour);
+}
+
+#[test]
+fn r_14_mac_addresses_are_locally_administered_and_each_is_one_interfaces() {
+    // `assumed`.
+    let snapshot = sim().snapshot;
+    let routers = snapshot.subnets.iter().map(|subnet| subnet.router_mac.0);
+    let macs: Vec<_> = snapshot.enis.iter().map(|eni| eni.mac.0).chain(routers).collect();
+    assert!(macs.iter().all(|mac| mac[0] & 3 == 2), "{macs:02x?}");
+    assert_eq!(macs.iter().collect::<BTreeSet<_>>().len(), macs.len());
 }
 
 #[test]
@@ -71,13 +80,43 @@ fn r_11_a_foreign_mac_address_is_dropped_even_with_the_check_off() {
 }
 
 #[test]
-fn sdc_1_a_foreign_source_address_needs_the_check_off() {
+fn sdc_1_sdc_8_a_foreign_source_address_needs_the_check_off() {
     let mut sim = sim();
     let foreign = Ipv4Addr::new(192, 0, 2, 7);
     sim.send("source", &ping(DESTINATION, 7).from(foreign));
     assert_drops(&sim, &[(DropReason::SourceCheck, 1)]);
     sim.send("neighbour", &ping(SOURCE, 7).from(DESTINATION));
-    assert_eq!(sim.received("source").len(), 1, "SDC-3: off is off");
+    assert_eq!(sim.received("source").len(), 1, "off is off");
+}
+
+#[test]
+fn sdc_3_with_the_check_off_groups_and_routes_still_decide() {
+    // `assumed`. R-11 has a test for MAC addresses.
+    let mut article = article("10.0.0.0/16");
+    let b = &mut article.builder;
+    let dns = b.group(article.vpc, "dns", &[]);
+    b.egress(dns, &[(Traffic::Udp(PortRange { from: 53, to: 53 }), Peer::Cidr("0.0.0.0/0".parse().unwrap()))]);
+    b.instance(article.nat, "forwarder", "10.0.2.13", &[dns], false);
+    b.instance(article.nat, "neighbour", "10.0.2.14", &[], true);
+    let mut sim = Sim::new(&b.world);
+    let foreign = Ipv4Addr::new(192, 0, 2, 7);
+    sim.send("forwarder", &ping(DESTINATION, 7).from(foreign));
+    sim.send("forwarder", &udp(Ipv4Addr::new(198, 51, 100, 7), 40_000, 53).from(foreign));
+    let forwarder = sim.snapshot.eni(sim.port("forwarder")).mac.0;
+    sim.send_to_mac("neighbour", &ping(foreign, 7), forwarder);
+    assert!(sim.received("forwarder").is_empty());
+    assert_drops(&sim, &[(DropReason::NoRoute, 1), (DropReason::SecurityGroup, 2)]);
+}
+
+#[test]
+fn sdc_4_a_proxy_needs_no_exception_from_the_check() {
+    let mut article = article("10.0.0.0/16");
+    let all = [(Traffic::All, Peer::Cidr("0.0.0.0/0".parse().unwrap()))];
+    let group = article.builder.group(article.vpc, "all", &all);
+    article.builder.instance(article.nat, "proxy", "10.0.2.20", &[group], true);
+    let mut sim = Sim::new(&article.builder.world);
+    assert!(answers(&mut sim, "source", Ipv4Addr::new(10, 0, 2, 20), 7), "it ends what it is sent");
+    assert!(answers(&mut sim, "proxy", DESTINATION, 7), "and sends as itself");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use minivpc_dataplane::{DropReason, Kind, tcp_flags};
 use minivpc_model::{Connectivity, CreateNatGateway, MacAddress, Op, Peer, RouteTarget, Traffic};
 use minivpc_testkit::{Body, Packet, Seen, Sim, article, reassemble};
 
-use crate::{DESTINATION, NAT, SOURCE, answers, assert_drops, ping, tcp, udp};
+use crate::{DESTINATION, NAT, SOURCE, answers, assert_drops, ones_sum, ping, recomputed, tcp, udp};
 
 fn sim() -> Sim {
     Sim::new(&article("10.0.0.0/16").builder.world)
@@ -18,11 +18,11 @@ fn only(mut seen: Vec<Seen>) -> Seen {
 }
 
 #[test]
-fn seed_1_a_ttl_of_one_ends_at_the_gateway_which_says_so() {
+fn seed_1_nat_15_a_ttl_of_one_ends_at_the_gateway_which_says_so() {
     let mut sim = sim();
     sim.send("source", &udp(DESTINATION, 40_000, 33_434).ttl(1));
     let answer = only(sim.received("source"));
-    assert_eq!(answer.src(), IpAddr::V4(NAT), "NAT-15");
+    assert_eq!(answer.src(), IpAddr::V4(NAT));
     let Kind::IcmpError { kind: 11, code: 0, quoted } = answer.headers.kind else { panic!("{}", answer.headers) };
     assert_eq!((quoted.src, quoted.src_port), (SOURCE.into(), 40_000), "the quote shows the packet as it was sent");
     assert_eq!(answer.headers.ttl, 255);
@@ -30,35 +30,62 @@ fn seed_1_a_ttl_of_one_ends_at_the_gateway_which_says_so() {
 }
 
 #[test]
-fn seed_1_a_ttl_of_two_reaches_the_destination() {
+fn seed_1_seed_3_a_ttl_of_two_reaches_the_destination() {
     let mut sim = sim();
     sim.send("source", &udp(DESTINATION, 40_000, 33_437).ttl(2));
     let arrived = only(sim.received("destination"));
     assert_eq!(arrived.headers.ttl, 1);
-    assert_eq!((arrived.src(), arrived.headers.flow.dst_port), (IpAddr::V4(NAT), 33_437), "SEED-3");
+    assert_eq!((arrived.src(), arrived.headers.flow.dst_port), (IpAddr::V4(NAT), 33_437));
+    assert_eq!(arrived.payload().len(), 8 + 32);
 }
 
 #[test]
-fn seed_4_an_unreachable_is_translated_with_its_quote() {
+fn seed_4_nat_14_an_unreachable_is_translated_with_its_quote() {
     let mut sim = sim();
     sim.send("source", &udp(DESTINATION, 40_000, 33_437));
     let answer = only(sim.received("source"));
-    assert_eq!(answer.src(), IpAddr::V4(DESTINATION), "NAT-14: the outer source stays");
+    assert_eq!(answer.src(), IpAddr::V4(DESTINATION), "the outer source stays");
     let Kind::IcmpError { kind: 3, code: 3, quoted } = answer.headers.kind else { panic!("{}", answer.headers) };
     assert_eq!((quoted.src, quoted.src_port), (SOURCE.into(), 40_000));
     assert_eq!((quoted.dst, quoted.dst_port), (DESTINATION.into(), 33_437));
     let quote = &answer.payload()[8..];
-    assert_eq!(minivpc_sum(&quote[..20]), 0xffff, "the quoted header's checksum is right too");
+    assert_eq!(ones_sum(&quote[..20]), 0xffff, "the quoted header's checksum is right too");
 }
 
-/// One's-complement sum, written here so that the crate's own isn't its own witness.
-fn minivpc_sum(bytes: &[u8]) -> u32 {
-    let sum: u32 = bytes.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(*w.get(1).unwrap_or(&0))).sum();
-    (sum & 0xffff) + (sum >> 16)
+/// The destination's unreachable about a packet, to the gateway.
+fn unreachable(quoted: &[u8]) -> Packet {
+    let bytes = recomputed(&[&[3, 3, 0, 0, 0, 0, 0, 0], quoted].concat());
+    Packet::to(NAT, Body::Other { protocol: 1, bytes })
 }
 
 #[test]
-fn seed_6_the_gateway_takes_one_off_the_ttl_each_way() {
+fn nat_14_an_error_about_a_flow_that_never_was_is_dropped() {
+    let mut sim = sim();
+    sim.send("source", &udp(DESTINATION, 40_000, 53));
+    let mut quoted = only(sim.received("destination")).frame[14..].to_vec();
+    sim.received("source");
+    sim.send("destination", &unreachable(&quoted));
+    assert_eq!(sim.received("source").len(), 1);
+    // The last byte of its source port, which the gateway gave.
+    quoted[21] ^= 1;
+    sim.send("destination", &unreachable(&quoted));
+    assert!(sim.received("source").is_empty());
+    assert_drops(&sim, &[(DropReason::NatNoSession, 1)]);
+}
+
+#[test]
+fn seed_5_the_network_limits_no_errors() {
+    // Whoever answers with fewer is the guest's kernel.
+    let mut sim = sim();
+    for port in 0..16 {
+        sim.send("source", &udp(DESTINATION, 40_000 + port, 33_437));
+        sim.send("source", &udp(DESTINATION, 50_000 + port, 33_434).ttl(1));
+    }
+    assert_eq!(sim.received("source").len(), 32);
+}
+
+#[test]
+fn seed_6_nat_15_the_gateway_takes_one_off_the_ttl_each_way() {
     let mut sim = sim();
     sim.send("source", &ping(DESTINATION, 7));
     assert_eq!(only(sim.received("destination")).headers.ttl, 254);
@@ -66,7 +93,20 @@ fn seed_6_the_gateway_takes_one_off_the_ttl_each_way() {
 }
 
 #[test]
-fn seed_7_an_echo_id_is_rewritten_once_per_ping_and_the_sequence_kept() {
+fn nat_15_a_ttl_that_ends_on_the_way_back_is_told_to_the_far_end() {
+    // `assumed`.
+    let mut sim = sim();
+    assert!(answers(&mut sim, "source", DESTINATION, 7));
+    let id = only(sim.received("destination")).headers.flow.src_port;
+    sim.send("destination", &Packet::to(NAT, Body::EchoReply { id }).ttl(1));
+    let answer = only(sim.received("destination"));
+    assert_eq!(answer.src(), IpAddr::V4(NAT));
+    assert!(matches!(answer.headers.kind, Kind::IcmpError { kind: 11, code: 0, .. }));
+    assert!(sim.received("source").is_empty());
+}
+
+#[test]
+fn seed_7_nat_13_an_echo_id_is_rewritten_once_per_ping_and_the_sequence_kept() {
     let mut sim = sim();
     for seq in 1..=3 {
         sim.send("source", &Packet::to(DESTINATION, Body::Echo { id: 31, seq }));
@@ -74,7 +114,7 @@ fn seed_7_an_echo_id_is_rewritten_once_per_ping_and_the_sequence_kept() {
     let seen = sim.received("destination");
     let ids: BTreeSet<_> = seen.iter().map(|seen| seen.headers.flow.src_port).collect();
     assert_eq!(ids.len(), 1);
-    assert!(ids.iter().all(|id| *id >= 1024), "NAT-13");
+    assert!(ids.iter().all(|id| *id >= 1024));
     let seqs: Vec<_> = seen.iter().map(|seen| seen.payload()[7]).collect();
     assert_eq!(seqs, [1, 2, 3]);
     assert!(sim.received("source").iter().all(|seen| seen.headers.flow.dst_port == 31));
@@ -89,7 +129,7 @@ fn seed_8_the_destination_never_sees_the_source() {
 }
 
 #[test]
-fn seed_10_the_gateway_answers_nothing_that_is_for_itself() {
+fn seed_10_nat_21_nat_23_the_gateway_answers_nothing_that_is_for_itself() {
     let mut sim = sim();
     sim.send("source", &ping(NAT, 7));
     sim.send("source", &tcp(NAT, 40_000, 80, tcp_flags::SYN));
@@ -99,7 +139,7 @@ fn seed_10_the_gateway_answers_nothing_that_is_for_itself() {
 }
 
 #[test]
-fn seed_12_a_public_gateway_is_the_same_inside_the_vpc() {
+fn seed_12_nat_2_a_public_gateway_is_the_same_inside_the_vpc() {
     let mut article = article("10.0.0.0/16");
     let b = &mut article.builder;
     let address = b.elastic_ip("203.0.113.9");
@@ -111,7 +151,7 @@ fn seed_12_a_public_gateway_is_the_same_inside_the_vpc() {
     let mut sim = Sim::new(&b.world);
     assert!(answers(&mut sim, "client", DESTINATION, 7));
     let arrived = only(sim.received("destination"));
-    assert_eq!(arrived.src(), IpAddr::V4(Ipv4Addr::new(10, 0, 2, 150)), "NAT-2: the Elastic IP is the IGW's");
+    assert_eq!(arrived.src(), IpAddr::V4(Ipv4Addr::new(10, 0, 2, 150)), "the Elastic IP is the IGW's");
 }
 
 #[test]
@@ -132,7 +172,7 @@ fn nat_8_only_tcp_udp_and_icmp_are_translated() {
 }
 
 #[test]
-fn nat_9_ports_look_random() {
+fn seed_3_nat_9_nat_11_ports_look_random() {
     let mut sim = sim();
     let ports: Vec<u16> = (0..500)
         .map(|n| {
@@ -141,7 +181,7 @@ fn nat_9_ports_look_random() {
         })
         .collect();
     assert!(ports.iter().all(|port| *port >= 1024));
-    assert_eq!(ports.iter().collect::<HashSet<_>>().len(), 500, "NAT-11: distinct towards one destination");
+    assert_eq!(ports.iter().collect::<HashSet<_>>().len(), 500, "distinct towards one destination");
     let outside = ports.iter().filter(|port| !(32_768..=60_999).contains(*port)).count();
     assert!(outside >= 125, "not the client's ephemeral range: {outside} outside");
     assert!(!ports.windows(3).any(|w| w[0] + 1 == w[1] && w[1] + 1 == w[2]), "no sequence");
@@ -171,6 +211,17 @@ fn nat_11_two_clients_with_one_port_have_two_ports_outside() {
         assert_eq!(answer.headers.kind, Kind::Tcp(tcp_flags::SYN | tcp_flags::ACK));
         assert_eq!(answer.headers.flow.dst_port, 40_000);
     }
+    let outside: HashSet<_> = sim.received("destination").iter().map(|seen| seen.headers.flow.src_port).collect();
+    assert_eq!(outside.len(), 2);
+}
+
+#[test]
+fn nat_13_pings_of_two_clients_with_one_id_have_two_ids_outside() {
+    // `assumed`.
+    let mut article = article("10.0.0.0/16");
+    article.builder.instance(article.source, "other", "10.0.0.12", &[], true);
+    let mut sim = Sim::new(&article.builder.world);
+    assert!(answers(&mut sim, "source", DESTINATION, 7) && answers(&mut sim, "other", DESTINATION, 7));
     let outside: HashSet<_> = sim.received("destination").iter().map(|seen| seen.headers.flow.src_port).collect();
     assert_eq!(outside.len(), 2);
 }
@@ -411,7 +462,7 @@ fn nat_17_a_syn_leaves_with_an_mss_of_8460_at_most() {
 }
 
 #[test]
-fn a_packet_above_8500_bytes_is_too_large_for_a_gateway() {
+fn r_41_a_packet_above_8500_bytes_is_too_large_for_a_gateway() {
     let mut sim = sim();
     let udp = |length| Packet::to(DESTINATION, Body::Udp { from: 40_000, to: 9000, length });
     sim.send("source", &udp(8472));
@@ -439,13 +490,56 @@ fn a_packet_above_8500_bytes_is_too_large_for_a_gateway() {
 fn large_echo() -> Vec<u8> {
     let mut bytes = vec![8, 0, 0, 0, 0, 7, 0, 1];
     bytes.resize(8600, 0);
-    let sum = !(minivpc_sum(&bytes) as u16);
-    bytes[2..4].copy_from_slice(&sum.to_be_bytes());
-    bytes
+    recomputed(&bytes)
 }
 
 #[test]
-fn nat_24_a_gateway_in_its_own_clients_subnet_drops_the_loop() {
+fn nat_22_what_comes_with_the_gateways_own_address_is_dropped() {
+    let mut article = article("10.0.0.0/16");
+    article.builder.instance(article.source, "forger", "10.0.0.12", &[], false);
+    let mut sim = Sim::new(&article.builder.world);
+    sim.send("forger", &ping(DESTINATION, 7).from(NAT));
+    assert!(sim.received("destination").is_empty());
+    assert_drops(&sim, &[(DropReason::RouteLoop, 1)]);
+}
+
+#[test]
+fn nat_25_nat_26_what_a_gateway_sends_is_routed_by_its_own_subnets_table() {
+    for (routed, there, back) in [("10.0.1.0/24", 0, 0), ("10.0.0.0/24", 1, 0), ("10.0.2.0/24", 1, 1)] {
+        let mut article = article("10.0.0.0/16");
+        let b = &mut article.builder;
+        let middle = b.subnet(article.vpc, "middle", "10.0.5.0/24");
+        let open = b.group(article.vpc, "open", &[(Traffic::All, Peer::Cidr("0.0.0.0/0".parse().unwrap()))]);
+        let appliance = b.instance(middle, "appliance", "10.0.5.4", &[open], false);
+        let table = b.world.subnet(article.nat).unwrap().route_table.unwrap();
+        b.route(table, routed, RouteTarget::NetworkInterface(appliance));
+        let mut sim = Sim::new(&b.world);
+        sim.send("source", &ping(DESTINATION, 7));
+        assert_eq!((sim.received("destination").len(), sim.received("source").len()), (there, back), "{routed}");
+        assert_eq!(sim.received("appliance").len(), 1 - back, "{routed}");
+        assert_drops(&sim, &[]);
+    }
+}
+
+#[test]
+fn nat_27_the_far_ends_table_needs_no_route_for_the_way_back() {
+    let mut article = article("10.0.0.0/16");
+    let b = &mut article.builder;
+    let subnet = b.subnet(article.vpc, "server", "10.0.3.0/24");
+    let open = b.group(article.vpc, "open", &[(Traffic::All, Peer::Cidr("0.0.0.0/0".parse().unwrap()))]);
+    b.instance(subnet, "server", "10.0.3.4", &[open], true);
+    let table = b.world.subnet(article.source).unwrap().route_table.unwrap();
+    let nat = b.world.find_nat_gateway(None, "osaka-NAT").unwrap();
+    b.route(table, "10.0.3.0/24", RouteTarget::NatGateway(nat));
+    let local = b.world.route_table_of(b.world.subnet(subnet).unwrap()).unwrap();
+    assert_eq!(local.routes.len(), 1, "it knows the VPC only");
+    let mut sim = Sim::new(&b.world);
+    sim.send("source", &ping(Ipv4Addr::new(10, 0, 3, 4), 7));
+    assert_eq!(only(sim.received("source")).headers.ttl, 254, "back through the gateway");
+}
+
+#[test]
+fn nacl_11_nat_24_a_gateway_in_its_own_clients_subnet_drops_the_loop() {
     let mut article = article("10.0.0.0/16");
     let b = &mut article.builder;
     let subnet = b.subnet(article.vpc, "loop", "10.0.4.0/24");
@@ -453,6 +547,8 @@ fn nat_24_a_gateway_in_its_own_clients_subnet_drops_the_loop() {
     let table = b.route_table(article.vpc, subnet);
     b.route(table, "10.0.1.0/24", RouteTarget::NatGateway(nat));
     b.instance(subnet, "client", "10.0.4.10", &[], true);
+    // Between the two no list is asked, or this one would deny it.
+    b.acl(article.vpc, subnet, &[]);
     let mut sim = Sim::new(&b.world);
     sim.send("client", &ping(DESTINATION, 7));
     assert!(sim.received("destination").is_empty());
@@ -494,15 +590,10 @@ fn nat_31_nor_does_a_reference_to_the_far_ends_group_on_the_way_back() {
 fn rfc_1122_an_icmp_error_with_no_ttl_left_is_not_answered() {
     let mut sim = sim();
     sim.send("source", &udp(DESTINATION, 40_000, 33_437));
-    let unreachable = only(sim.received("source"));
+    assert_eq!(only(sim.received("source")).src(), IpAddr::V4(DESTINATION));
     let received = only(sim.received("destination"));
     // The destination's own unreachable again, with a TTL that ends at the gateway.
-    let mut bytes = vec![3, 3, 0, 0, 0, 0, 0, 0];
-    bytes.extend(&received.frame[14..]);
-    let sum = !(minivpc_sum(&bytes) as u16);
-    bytes[2..4].copy_from_slice(&sum.to_be_bytes());
-    sim.send("destination", &Packet::to(NAT, Body::Other { protocol: 1, bytes }).ttl(1));
+    sim.send("destination", &unreachable(&received.frame[14..]).ttl(1));
     assert!(sim.received("destination").is_empty());
     assert_drops(&sim, &[(DropReason::TtlExpired, 1)]);
-    assert_eq!(unreachable.src(), IpAddr::V4(DESTINATION));
 }

@@ -2,7 +2,7 @@ use std::net::Ipv4Addr;
 
 use minivpc_dataplane::{DropReason, Kind};
 use minivpc_model::{Peer, RouteTarget, Traffic};
-use minivpc_testkit::{Builder, Packet, Sim, article};
+use minivpc_testkit::{Article, Builder, Packet, Sim, article};
 
 use crate::{DESTINATION, answers, assert_drops, ping, udp};
 
@@ -26,7 +26,7 @@ fn r_16_a_local_route_joins_the_subnets_and_takes_no_ttl() {
 }
 
 #[test]
-fn r_15_a_router_answers_an_echo_request_of_its_own_subnet_and_nothing_else() {
+fn r_15_sg_25_nacl_9_a_router_answers_an_echo_request_of_its_own_subnet_and_nothing_else() {
     // `assumed`: seen once, in 2013. SG-25: groups and lists don't filter it.
     let mut article = article("10.0.0.0/16");
     let subnet = article.builder.subnet(article.vpc, "closed", "10.0.3.0/24");
@@ -67,6 +67,23 @@ fn r_22_without_a_route_a_packet_is_dropped_silently() {
     sim.send("a", &ping(Ipv4Addr::new(192, 0, 2, 1), 7));
     assert!(sim.received("a").is_empty());
     assert_drops(&sim, &[(DropReason::NoRoute, 1)]);
+}
+
+#[test]
+fn r_29_a_new_route_serves_the_next_packet() {
+    let mut article = article("10.0.0.0/16");
+    let b = &mut article.builder;
+    let subnet = b.subnet(article.vpc, "client", "10.0.3.0/24");
+    let table = b.route_table(article.vpc, subnet);
+    b.instance(subnet, "client", "10.0.3.4", &[], true);
+    let mut sim = Sim::new(&b.world);
+    assert!(answers(&mut sim, "client", DESTINATION, 7));
+    let nat = b.world.find_nat_gateway(None, "osaka-NAT").unwrap();
+    b.route(table, "10.0.1.0/24", RouteTarget::NatGateway(nat));
+    sim.publish(&b.world);
+    assert!(answers(&mut sim, "client", DESTINATION, 7), "the same ping");
+    let sources: Vec<_> = sim.received("destination").iter().map(|seen| seen.src().to_string()).collect();
+    assert_eq!(sources, ["10.0.3.4", "10.0.2.149"]);
 }
 
 #[test]
@@ -127,6 +144,40 @@ fn sdc_2_a_routed_packet_reaches_an_appliance_only_with_the_check_off() {
     let seen = sim.received("appliance");
     assert_eq!(seen[0].headers.flow.dst, SERVER, "the destination stays");
     assert_eq!(seen[0].headers.kind, Kind::EchoRequest);
+}
+
+/// The article's VPC with an appliance in a subnet whose table leads `destination` to it.
+fn with_route_to_own_appliance(destination: &str) -> Builder {
+    let Article { builder: mut b, vpc, .. } = article("10.0.0.0/16");
+    let subnet = b.subnet(vpc, "one", "10.0.5.0/24");
+    let group = b.group(vpc, "all", &all());
+    let appliance = b.instance(subnet, "appliance", "10.0.5.4", &[group], false);
+    for (name, ip) in [("a", "10.0.5.5"), ("b", "10.0.5.6")] {
+        b.instance(subnet, name, ip, &[group], true);
+    }
+    let table = b.route_table(vpc, subnet);
+    b.route(table, destination, RouteTarget::NetworkInterface(appliance));
+    b
+}
+
+#[test]
+fn r_26_no_route_steers_neighbours_through_an_appliance() {
+    let mut sim = Sim::new(&with_route_to_own_appliance("10.0.5.0/24").world);
+    assert!(answers(&mut sim, "a", Ipv4Addr::new(10, 0, 5, 6), 7));
+    assert!(sim.received("appliance").is_empty());
+}
+
+#[test]
+fn r_27_what_an_appliance_sends_by_a_route_to_itself_comes_back_with_its_ttl() {
+    // `assumed`. So the loop ends in the appliance's kernel, which takes one off at each turn.
+    let mut sim = Sim::new(&with_route_to_own_appliance("10.0.1.0/24").world);
+    for ttl in [3, 2, 1] {
+        sim.send("appliance", &ping(DESTINATION, 7).ttl(ttl));
+        let back: Vec<_> = sim.received("appliance").iter().map(|seen| seen.headers.ttl).collect();
+        assert_eq!(back, [ttl]);
+    }
+    assert!(sim.received("destination").is_empty());
+    assert_drops(&sim, &[]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use minivpc_model::{Op, Peer, PortRange, SecurityGroupId, Traffic, VpcId};
 use minivpc_packet::Flow;
 use minivpc_testkit::{Body, Builder, Packet, Sim, article};
 
-use crate::{DESTINATION, answers, assert_drops, ping, tcp, udp};
+use crate::{DESTINATION, answers, assert_drops, ping, recomputed, said_of_packets, tcp, udp};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 4);
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
@@ -70,6 +70,15 @@ fn sg_1_without_egress_rules_nothing_new_goes_out() {
 }
 
 #[test]
+fn sg_3_a_rule_is_for_a_protocol_and_its_ports_or_icmp_types() {
+    for (traffic, packet, admitted) in said_of_packets(B) {
+        let mut sim = admitting(traffic, cidr("10.0.0.0/24"));
+        sim.send("a", &packet);
+        assert_eq!(sim.received("b").len(), usize::from(admitted), "{traffic}: {packet:?}");
+    }
+}
+
+#[test]
 fn sg_4_a_rule_for_echo_requests_admits_those_only() {
     let mut sim = admitting(Traffic::Icmp { kind: Some(8), code: None }, cidr("10.0.0.0/24"));
     assert!(answers(&mut sim, "a", B, 7));
@@ -121,7 +130,7 @@ fn sg_12_a_reply_passes_whatever_the_rules_say() {
 }
 
 #[test]
-fn a_syn_on_a_closing_connection_opens_another_one() {
+fn sg_19_a_syn_on_a_closing_connection_opens_another_one() {
     let mut sim = admitting(Traffic::Tcp(port(22)), cidr("10.0.0.0/24"));
     sim.open("b", 22);
     for _ in 0..2 {
@@ -162,6 +171,38 @@ fn sg_19_an_idle_ping_is_forgotten_after_30_seconds() {
     sim.wait(31);
     sim.send("b", &Packet::to(A, Body::EchoReply { id: 7 }));
     assert!(sim.received("a").is_empty(), "31 s: nothing admits it");
+}
+
+#[test]
+fn sg_16_another_protocol_may_come_back_for_600_seconds() {
+    let mut sim = admitting(Traffic::Protocol(47), cidr("10.0.0.0/24"));
+    let gre = |to| Packet::to(to, Body::Other { protocol: 47, bytes: vec![0; 8] });
+    sim.send("a", &gre(B));
+    sim.wait(600);
+    sim.send("b", &gre(A));
+    assert_eq!(sim.received("a").len(), 1);
+    sim.wait(601);
+    sim.send("b", &gre(A));
+    assert!(sim.received("a").is_empty());
+}
+
+#[test]
+fn sg_22_a_connection_that_is_met_midway_is_judged_by_the_rules() {
+    // `assumed`.
+    let mut sim = admitting(Traffic::Tcp(port(22)), cidr("10.0.0.0/24"));
+    sim.send("a", &tcp(B, 40_000, 22, tcp_flags::ACK));
+    assert_eq!(sim.received("b").len(), 1);
+    sim.send("a", &tcp(B, 40_000, 23, tcp_flags::ACK));
+    assert!(sim.received("b").is_empty());
+}
+
+#[test]
+fn sg_27_a_name_server_of_ones_own_is_filtered() {
+    let mut sim = admitting(Traffic::Tcp(port(53)), cidr("10.0.0.0/24"));
+    sim.open("b", 53);
+    sim.send("a", &udp(B, 40_000, 53));
+    assert!(sim.received("a").is_empty());
+    assert_drops(&sim, &[(DropReason::SecurityGroup, 1)]);
 }
 
 #[test]
@@ -215,16 +256,6 @@ fn sg_21_an_error_about_a_tracked_flow_passes() {
     sim.send_to_mac("b", &Packet::to(A, Body::Other { protocol: 1, bytes }), mac_a);
     assert!(sim.received("a").is_empty());
     assert_ne!(mac_a, mac_b);
-}
-
-/// An ICMP message with its checksum written anew.
-fn recomputed(icmp: &[u8]) -> Vec<u8> {
-    let mut bytes = icmp.to_vec();
-    bytes[2..4].fill(0);
-    let sum: u32 = bytes.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(*w.get(1).unwrap_or(&0))).sum();
-    let folded = !(((sum & 0xffff) + (sum >> 16)) as u16);
-    bytes[2..4].copy_from_slice(&folded.to_be_bytes());
-    bytes
 }
 
 #[test]
