@@ -433,30 +433,39 @@ fn nat_16_fragments_of_udp_are_translated_and_others_dropped() {
     assert_drops(&sim, &[(DropReason::NatFragment, 1), (DropReason::Fragment, 1)]);
 }
 
+/// A SYN, or the answer to one, that offers this MSS behind other options.
+fn offering(mss: u16, padding: &[u8], [from, to]: [(Ipv4Addr, u16); 2], is_answer: bool) -> Packet {
+    let mut options = [padding, &[2, 4], &mss.to_be_bytes()].concat();
+    options.resize(options.len().next_multiple_of(4), 1);
+    let mut tcp = etherparse::TcpHeader::new(from.1, to.1, 1000, 1024);
+    (tcp.syn, tcp.ack) = (true, is_answer);
+    tcp.set_options_raw(&options).unwrap();
+    let ip = etherparse::Ipv4Header::new(0, 64, etherparse::IpNumber::TCP, from.0.octets(), to.0.octets());
+    tcp.checksum = tcp.calc_checksum_ipv4(&ip.unwrap(), &[]).unwrap();
+    Packet::to(to.0, Body::Other { protocol: 6, bytes: tcp.to_bytes().to_vec() })
+}
+
+fn offered(seen: &Seen, padding: &[u8]) -> u16 {
+    let option = &seen.payload()[20 + padding.len()..][..4];
+    assert_eq!(option[..2], [2, 4]);
+    u16::from_be_bytes([option[2], option[3]])
+}
+
 #[test]
-fn nat_17_a_syn_leaves_with_an_mss_of_8460_at_most() {
-    let syn = |mss: u16, padding: &[u8]| {
-        let mut options = padding.to_vec();
-        options.extend([2, 4]);
-        options.extend(mss.to_be_bytes());
-        options.resize(options.len().next_multiple_of(4), 1);
-        let mut tcp = etherparse::TcpHeader::new(40_000, 80, 1000, 1024);
-        tcp.syn = true;
-        tcp.set_options_raw(&options).unwrap();
-        let ip = etherparse::Ipv4Header::new(0, 64, etherparse::IpNumber::TCP, SOURCE.octets(), DESTINATION.octets());
-        tcp.checksum = tcp.calc_checksum_ipv4(&ip.unwrap(), &[]).unwrap();
-        Packet::to(DESTINATION, Body::Other { protocol: 6, bytes: tcp.to_bytes().to_vec() })
-    };
+fn nat_17_a_syn_and_its_answer_leave_with_an_mss_of_8460_at_most() {
     // Also on an odd place, where its bytes count the other way round in the checksum.
     for padding in [&[][..], &[1], &[1, 1, 1], &[4, 2]] {
         for (sent, arrives) in [(8961, 8460), (8460, 8460), (1460, 1460)] {
             let mut sim = sim();
-            sim.send("source", &syn(sent, padding));
-            let seen = only(sim.received("destination"));
-            let option = 20 + padding.len();
-            assert_eq!(seen.payload()[option..option + 2], [2, 4]);
-            let mss = u16::from_be_bytes([seen.payload()[option + 2], seen.payload()[option + 3]]);
-            assert_eq!(mss, arrives, "behind {padding:?}");
+            sim.open("destination", 80);
+            let (client, server) = ((SOURCE, 40_000), (DESTINATION, 80));
+            sim.send("source", &offering(sent, padding, [client, server], false));
+            let syn = only(sim.received("destination"));
+            assert_eq!(offered(&syn, padding), arrives, "behind {padding:?}");
+            sim.received("source");
+            let nat = (NAT, syn.headers.flow.src_port);
+            sim.send("destination", &offering(sent, padding, [server, nat], true));
+            assert_eq!(offered(&only(sim.received("source")), padding), arrives, "the answer, behind {padding:?}");
         }
     }
 }

@@ -161,7 +161,7 @@ fn with_route_to_own_appliance(destination: &str) -> Builder {
 }
 
 #[test]
-fn r_26_no_route_steers_neighbours_through_an_appliance() {
+fn r_12_r_26_no_route_steers_neighbours_through_an_appliance() {
     let mut sim = Sim::new(&with_route_to_own_appliance("10.0.5.0/24").world);
     assert!(answers(&mut sim, "a", Ipv4Addr::new(10, 0, 5, 6), 7));
     assert!(sim.received("appliance").is_empty());
