@@ -80,7 +80,7 @@ fn r_11_a_foreign_mac_address_is_dropped_even_with_the_check_off() {
 }
 
 #[test]
-fn sdc_1_sdc_8_a_foreign_source_address_needs_the_check_off() {
+fn r_11_sdc_1_sdc_8_a_foreign_source_address_needs_the_check_off() {
     let mut sim = sim();
     let foreign = Ipv4Addr::new(192, 0, 2, 7);
     sim.send("source", &ping(DESTINATION, 7).from(foreign));
@@ -136,7 +136,7 @@ fn r_7_only_unicast_ip_is_carried() {
 }
 
 #[test]
-fn r_12_a_neighbours_mac_address_needs_no_route_and_r_13_the_router_does() {
+fn r_12_r_13_a_neighbours_mac_address_needs_no_route_and_the_routers_does() {
     let mut sim = sim();
     assert!(answers(&mut sim, "source", NEIGHBOUR, 7), "by the neighbour's MAC address");
     let router = sim.arp("source", ROUTER).unwrap();

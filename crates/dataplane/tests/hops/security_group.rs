@@ -58,6 +58,21 @@ fn sg_1_nothing_comes_in_that_no_rule_admits() {
 }
 
 #[test]
+fn sg_1_the_rules_of_all_groups_add_up() {
+    let mut b = Builder::default();
+    let vpc = b.vpc("vpc", "10.0.0.0/16");
+    let subnet = b.subnet(vpc, "subnet", "10.0.0.0/24");
+    let groups = [22, 23].map(|n| b.group(vpc, &n.to_string(), &[(Traffic::Tcp(port(n)), cidr("10.0.0.0/24"))]));
+    b.instance(subnet, "a", "10.0.0.4", &[], true);
+    b.instance(subnet, "b", "10.0.0.5", &groups, true);
+    let mut sim = Sim::new(&b.world);
+    for (port, admitted) in [(22, 1), (23, 1), (24, 0)] {
+        sim.send("a", &tcp(B, 40_000, port, tcp_flags::SYN));
+        assert_eq!(sim.received("b").len(), admitted, "port {port}");
+    }
+}
+
+#[test]
 fn sg_1_without_egress_rules_nothing_new_goes_out() {
     let mut sim = pair(|b, vpc| {
         let closed = b.group(vpc, "a", &[]);
@@ -326,7 +341,7 @@ fn sg_14_icmp_is_always_tracked() {
 }
 
 #[test]
-fn sg_15_what_goes_through_a_nat_gateway_is_tracked_at_both_ends() {
+fn sg_15_nat_31_what_goes_through_a_nat_gateway_is_tracked_at_both_ends() {
     let mut article = article("0.0.0.0/0");
     let b = &mut article.builder;
     let open = b.group(article.vpc, "open", &[(Traffic::All, cidr("0.0.0.0/0"))]);
