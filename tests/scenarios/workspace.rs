@@ -1,9 +1,12 @@
-//! The workspace is what the design says: who may depend on whom, and where unsafe code may stand.
+//! The workspace is what the design says: who may depend on whom, where unsafe code may stand, which behaviours of
+//! AWS's have a test.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod behaviours;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
@@ -18,6 +21,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["control", "api"]),
     ("testkit", &["dataplane", "model", "packet"]),
 ];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
 
 fn metadata() -> cargo_metadata::Metadata {
     MetadataCommand::new().manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).no_deps().exec().unwrap()
@@ -43,8 +50,7 @@ fn crates_use_only_what_they_may() {
 
 #[test]
 fn unsafe_code_stands_in_host_alone() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(manifest.contains("unsafe_code = \"deny\""));
     for package in metadata().packages {
         let allows = walk(package.manifest_path.parent().unwrap().as_std_path())
@@ -56,8 +62,7 @@ fn unsafe_code_stands_in_host_alone() {
 
 #[test]
 fn every_lab_has_a_file_that_is_valid_and_a_page_that_says_what_to_type() {
-    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
-    for lab in std::fs::read_dir(configs).unwrap().flatten() {
+    for lab in std::fs::read_dir(root().join("configs")).unwrap().flatten() {
         let file = lab.path().join("lab.yaml");
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_minivpc")).arg("validate").arg(&file).output();
         let output = output.unwrap();
@@ -67,7 +72,8 @@ fn every_lab_has_a_file_that_is_valid_and_a_page_that_says_what_to_type() {
     }
 }
 
-fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
+/// All Rust files below a directory.
+fn walk(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap().flatten() {
         match entry.file_type().unwrap().is_dir() {
