@@ -291,7 +291,7 @@ fn down_leaves_nothing() {
     let down = lab.down();
     assert!(down.status.success());
     assert_eq!(processes(&lab.name), Vec::<String>::new());
-    assert!(!std::path::Path::new("/run/minivpc").join(&lab.name).exists());
+    assert!(!crate::lab::runtime().join(&lab.name).exists());
     drop(sleeper);
     let again = lab.down();
     assert_eq!(again.status.code(), Some(1), "it isn't up any more");
@@ -314,7 +314,7 @@ fn a_wrong_file_builds_nothing() {
         let wanted = "InvalidParameterValue: Route destination doesn't match any subnet CIDR blocks.";
         assert!(error.contains("lab.yaml:") && error.contains(wanted), "{error}");
     }
-    assert!(!std::path::Path::new("/run/minivpc").join(&lab.name).exists());
+    assert!(!crate::lab::runtime().join(&lab.name).exists());
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc;
@@ -10,7 +12,35 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub const MINIVPC: &str = env!("CARGO_BIN_EXE_minivpc");
+/// The binary: the one that was built with the tests, or a copy that another user may run.
+pub fn minivpc() -> PathBuf {
+    std::env::var_os("MINIVPC_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_minivpc").into(), PathBuf::from)
+}
+
+/// The ordinary user whose labs they are, by id; none if they are those of who runs the tests.
+fn user() -> Option<u32> {
+    std::env::var("MINIVPC_TEST_USER").ok().map(|id| id.parse().unwrap())
+}
+
+/// A command of that user.
+pub fn as_user(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    if let Some(user) = user() {
+        command.uid(user).gid(user).env_remove("XDG_RUNTIME_DIR").env("HOME", "/tmp");
+    }
+    command
+}
+
+/// Where the labs of that user live.
+pub fn runtime() -> PathBuf {
+    let me = || fs::metadata("/proc/self").unwrap().uid();
+    match (user().unwrap_or_else(me), std::env::var_os("XDG_RUNTIME_DIR")) {
+        (0, _) => "/run/minivpc".into(),
+        (_, Some(own)) if user().is_none() => PathBuf::from(own).join("minivpc"),
+        (id, _) => format!("/tmp/minivpc-{id}").into(),
+    }
+}
+
 /// Long enough for any machine; nothing waits so long unless it waits in vain.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -25,14 +55,9 @@ pub struct Lab {
 
 /// Why the tests of this file can't run here.
 pub fn cannot_run() -> Option<&'static str> {
-    let root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
-    if !root {
-        Some("labs need root")
-    } else if !Path::new("/dev/net/tun").exists() {
-        Some("labs need /dev/net/tun")
-    } else {
-        None
-    }
+    let tun = std::env::var_os("MINIVPC_TUN").unwrap_or_else(|| "/dev/net/tun".into());
+    let opened = fs::File::options().read(true).write(true).open(&tun);
+    opened.is_err().then_some("labs need the tun driver: /dev/net/tun, or a node that MINIVPC_TUN names")
 }
 
 /// Brings a lab up, or says why it is skipped.
@@ -65,6 +90,11 @@ impl Lab {
         let file = directory.path().join("lab.yaml");
         let lab = Self { name, file, directory };
         lab.rewrite(text);
+        if let Some(user) = user() {
+            for path in [lab.directory.path(), &lab.file] {
+                std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+            }
+        }
         lab
     }
 
@@ -84,7 +114,7 @@ impl Lab {
 
     /// `minivpc` with these arguments, the lab not named.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(MINIVPC);
+        let mut command = as_user(minivpc());
         command.args(arguments).current_dir(self.directory.path());
         command
     }
@@ -110,7 +140,7 @@ impl Lab {
     }
 
     fn in_guest(&self, instance: &str, command: &[&str]) -> Command {
-        let mut exec = Command::new(MINIVPC);
+        let mut exec = as_user(minivpc());
         exec.args(["exec", "--lab", &self.name, instance, "--"]).args(command).current_dir(self.directory.path());
         exec.stdin(Stdio::null());
         exec

@@ -10,7 +10,7 @@ const ARTICLE: &str = include_str!("../../configs/nat-gateway-east-west/lab.yaml
 
 /// The process of this role.
 fn process(lab: &Lab, role: &str) -> i32 {
-    let line = format!("minivpc\0{role}\0/run/minivpc/{}\0", lab.name);
+    let line = format!("minivpc\0{role}\0{}\0", crate::lab::runtime().join(&lab.name).display());
     let mut all = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
         let found = fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|other| other.starts_with(&line));
         found.then(|| entry.file_name().to_string_lossy().parse().unwrap())
@@ -91,7 +91,7 @@ fn a_guest_that_deletes_its_link_costs_nothing() {
     // Something else happens meanwhile: three seconds of a ping between two that are well.
     lab.run("destination", &["ping", "-c", "3", "-W", "1", "10.0.1.1"]);
     assert!(ticks() - before < 100, "not a second of it");
-    let log = fs::read_to_string(format!("/run/minivpc/{}/engine.log", lab.name)).unwrap();
+    let log = fs::read_to_string(crate::lab::runtime().join(&lab.name).join("engine.log")).unwrap();
     assert!(log.contains("a TAP is gone"), "{log}");
 }
 
@@ -103,8 +103,8 @@ fn a_lab_keeps_nothing_of_its_callers_open() {
     }
     let lab = Lab::write(ARTICLE);
     // The shell's own descriptor 9 would reach the keeper and the engine.
-    let script = format!("exec 9</dev/null; {} up {}", crate::lab::MINIVPC, lab.file.display());
-    let up = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let script = format!("exec 9</dev/null; {} up {}", crate::lab::minivpc().display(), lab.file.display());
+    let up = crate::lab::as_user("sh").args(["-c", &script]).output().unwrap();
     assert!(up.status.success(), "{}{}", said(&up), String::from_utf8_lossy(&up.stderr));
     for role in ["keeper", "engine"] {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", process(&lab, role))).unwrap().flatten();

@@ -33,6 +33,9 @@ pub enum Command {
         /// The lab file.
         #[arg(value_name = "LAB.yaml", default_value = "lab.yaml")]
         file: PathBuf,
+        /// Node of the tun driver, where /dev/net/tun can't be used.
+        #[arg(long, value_name = "PATH", env = minivpc_control::TUN)]
+        tun: Option<PathBuf>,
     },
     /// Show what `apply` would change.
     Plan {

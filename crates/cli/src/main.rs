@@ -53,7 +53,7 @@ impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failure {
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Up { file } => up(&file)?,
+        Command::Up { file, tun } => up(&file, tun.as_deref())?,
         Command::Validate { file, json } => {
             let summary = read(&file, |file| validate(&file.text))?;
             let done = format!("{}: valid: {}", file.display(), print::summary(&summary));
@@ -123,8 +123,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(file: &Path) -> Result<(), Failure> {
-    let started = read(file, Lab::up)?;
+fn up(file: &Path, tun: Option<&Path>) -> Result<(), Failure> {
+    let started = read(file, |file| Lab::up(file, tun))?;
     let mut text = format!("{} is up: {}\n", started.lab.name(), print::summary(&started.summary));
     let status: view::Status = serde_json::from_value(started.lab.ask(&Question::Status)?)?;
     write!(text, "\n{}", print::status(&status))?;

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use minivpc_config::Mistake;
 use minivpc_dataplane::compile;
-use minivpc_host::{HostError, Keeper, Process};
+use minivpc_host::{HostError, Keeper, Process, TUN};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
@@ -20,8 +20,17 @@ use crate::protocol::{Change, Failure, LabFile, Question, Request, say};
 use crate::running::SAVED;
 use crate::view::Summary;
 
-/// Where labs live; root's, as labs are.
-pub const RUNTIME: &str = "/run/minivpc";
+/// Where a user's labs live: root's in /run/minivpc, others' in their own runtime directory, or in /tmp where there is
+/// none.
+#[must_use]
+pub fn runtime() -> PathBuf {
+    let user = rustix::process::geteuid();
+    if user.is_root() {
+        return PathBuf::from("/run/minivpc");
+    }
+    let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
+    own.map_or_else(|| PathBuf::from(format!("/tmp/minivpc-{user}")), |own| own.join("minivpc"))
+}
 
 /// A lab that runs, or ran until something killed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,9 +103,15 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> LabError + '_ {
 /// One `up` or `down` at a time: they look at what is there before they change it. Held until it is dropped; it is the
 /// directory of all labs itself that is locked, which exists while there is one.
 fn take_turn() -> Result<File, LabError> {
-    let runtime = Path::new(RUNTIME);
+    let runtime = runtime();
+    let runtime = runtime.as_path();
     loop {
         DirBuilder::new().mode(0o700).recursive(true).create(runtime).map_err(at(runtime))?;
+        // In /tmp anybody could have made it.
+        let meta = fs::symlink_metadata(runtime).map_err(at(runtime))?;
+        if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
+            return Err(LabError::Refused(format!("{} is somebody else's; remove it", runtime.display())));
+        }
         let turn = match File::open(runtime) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             result => result.map_err(at(runtime))?,
@@ -143,19 +158,16 @@ fn rfc3339(seconds: u64) -> String {
 }
 
 impl Lab {
-    /// Brings a lab up.
+    /// Brings a lab up. `tun` is a node of the tun driver, if it isn't the usual one.
     ///
     /// # Errors
     /// A mistake in the file, before anything is made; or what the machine refuses, and then nothing is left.
-    pub fn up(file: &LabFile) -> Result<Started, LabError> {
+    pub fn up(file: &LabFile, tun: Option<&Path>) -> Result<Started, LabError> {
         let summary = validate(&file.text)?;
-        if !rustix::process::geteuid().is_root() {
-            return Err(HostError::NotRoot.into());
-        }
         let lab = Self::named(&summary.lab);
         let _turn = take_turn()?;
         lab.make_directory()?;
-        let started = lab.start(file);
+        let started = lab.start(file, tun);
         if started.is_err() {
             // What failed is told; what cleaning up says would hide it.
             let _ = lab.remove();
@@ -164,7 +176,7 @@ impl Lab {
     }
 
     fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), directory: Path::new(RUNTIME).join(name) }
+        Self { name: name.to_owned(), directory: runtime().join(name) }
     }
 
     /// All labs that have a directory.
@@ -172,11 +184,10 @@ impl Lab {
     /// # Errors
     /// When the directory can't be read.
     pub fn all() -> Result<Vec<Self>, LabError> {
-        let runtime = Path::new(RUNTIME);
-        let entries = match fs::read_dir(runtime) {
+        let runtime = runtime();
+        let entries = match fs::read_dir(&runtime) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(HostError::NotRoot.into()),
-            result => result.map_err(at(runtime))?,
+            result => result.map_err(at(&runtime))?,
         };
         let mut names: Vec<_> =
             entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
@@ -278,7 +289,7 @@ impl Lab {
         }
         fs::remove_dir_all(&self.directory).map_err(at(&self.directory))?;
         // Only when no other lab is there.
-        let _ = fs::remove_dir(RUNTIME);
+        let _ = fs::remove_dir(runtime());
         Ok(())
     }
 
@@ -321,10 +332,14 @@ impl Lab {
         }
     }
 
-    fn start(&self, file: &LabFile) -> Result<(), LabError> {
+    fn start(&self, file: &LabFile, tun: Option<&Path>) -> Result<(), LabError> {
         let copy = self.file(SAVED);
         fs::write(&copy, &file.text).map_err(at(&copy))?;
-        if let Err(error) = Keeper::spawn(self.process("keeper")?, &self.file("keeper.sock")) {
+        let mut keeper = self.process("keeper")?;
+        if let Some(tun) = tun {
+            keeper.env(TUN, std::path::absolute(tun).map_err(at(tun))?);
+        }
+        if let Err(error) = Keeper::spawn(keeper, &self.file("keeper.sock")) {
             return Err(LabError::Refused(format!("{error}\n{}", self.last_words()).trim_end().to_owned()));
         }
 

@@ -7,7 +7,7 @@
 //!   status, trace, plan, apply, stop … ─┘
 //! ```
 //!
-//! A lab lives in one directory under [`RUNTIME`]: its sockets, a copy of its file, the output of its processes. `up`
+//! A lab lives in one directory under [`runtime`]: its sockets, a copy of its file, the output of its processes. `up`
 //! makes the directory and starts both processes; `down` ends the keeper, with which everything ends, and removes the
 //! directory. Nothing else on the machine belongs to a lab.
 //!
@@ -32,8 +32,8 @@ pub mod view;
 mod views;
 
 pub use engine::{run_commands, run_engine, run_keeper};
-pub use lab::{Lab, LabError, RUNTIME, Started, validate};
+pub use lab::{Lab, LabError, Started, runtime, validate};
 pub use minivpc_config::{Mistake, Place};
 pub use minivpc_host::guest::exec::{Directory, exec};
-pub use minivpc_host::{HostError, LinkStats};
+pub use minivpc_host::{HostError, LinkStats, TUN};
 pub use protocol::{Change, Described, LabFile, Question, TracePacket};

@@ -1,13 +1,20 @@
 //! What this machine may refuse.
 
 use std::io;
+use std::path::PathBuf;
 
 /// The machine did not do what a lab needs.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// The lab's owner isn't root.
-    #[error("labs need root for now: run minivpc as root")]
-    NotRoot,
+    /// The machine grants no user namespace.
+    #[error(
+        "a lab needs a user namespace, and the kernel grants none ({source}); as root: \
+         sysctl -w user.max_user_namespaces=10000 kernel.unprivileged_userns_clone=1"
+    )]
+    NoUserNamespace {
+        /// What the kernel answered.
+        source: io::Error,
+    },
     /// A system call failed.
     #[error("{what}: {source}")]
     System {
@@ -17,10 +24,10 @@ pub enum HostError {
         source: io::Error,
     },
     /// No TAP device.
-    #[error("{path}: {source}; a lab needs the tun driver (`modprobe tun`, or `mknod {path} c 10 200`)")]
+    #[error("{}: {source}; {}", path.display(), tun_hint(source))]
     NoTun {
         /// Where it was looked for.
-        path: &'static str,
+        path: PathBuf,
         /// What the kernel answered.
         source: io::Error,
     },
@@ -30,6 +37,18 @@ pub enum HostError {
     /// No such guest.
     #[error("no guest is called '{0}'")]
     NoGuest(String),
+}
+
+fn tun_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "as root: chmod 0666 /dev/net/tun; or make a node of your own, mknod -m 0666 /tmp/tun c 10 200, and say \
+             --tun /tmp/tun"
+        }
+        _ => {
+            "a lab needs the tun driver; as root: modprobe tun; mkdir -p /dev/net; mknod -m 0666 /dev/net/tun c 10 200"
+        }
+    }
 }
 
 /// Names what was tried when a system call fails.

@@ -3,12 +3,21 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 
 use minivpc_packet::VnetHeader;
 
 use crate::error::{Context, HostError};
 
+/// Where the tun driver is, unless [`TUN`] says otherwise: on some machines only root may open it.
 const DEVICE: &str = "/dev/net/tun";
+/// The environment variable that names another node of the driver.
+pub const TUN: &str = "MINIVPC_TUN";
+
+/// The node of the tun driver.
+pub(crate) fn device() -> PathBuf {
+    std::env::var_os(TUN).map_or_else(|| PathBuf::from(DEVICE), PathBuf::from)
+}
 
 /// What a guest may leave to the link: checksums, and cutting TCP and UDP super-segments.
 const OFFLOADS: libc::c_uint =
@@ -19,8 +28,8 @@ const OFFLOADS_WITHOUT_USO: libc::c_uint = OFFLOADS & !(libc::TUN_F_USO4 | libc:
 /// Makes a TAP called `name` in the network namespace of this thread. It stays when its descriptors are closed, and
 /// goes with its namespace: closing hundreds of devices one by one takes seconds.
 pub(crate) fn create(name: &str) -> Result<OwnedFd, HostError> {
-    let tun = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(DEVICE);
-    let tun = tun.map_err(|source| HostError::NoTun { path: DEVICE, source })?;
+    let tun = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(device());
+    let tun = tun.map_err(|source| HostError::NoTun { path: device(), source })?;
     // SAFETY: all-zero bytes are a valid `ifreq`, a plain C struct.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
 use rustix::fs::CWD;
-use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, move_mount, open_tree};
+use rustix::mount::{
+    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount, open_tree, unmount,
+};
 use rustix::thread::UnshareFlags;
 
-use super::capabilities;
-use super::file_system::{COMMANDS, CONSOLE, read_only};
+use super::file_system::{COMMANDS, CONSOLE, HOST, Ids, set_read_only};
+use super::{capabilities, set_id};
 use crate::error::{Context, HostError};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -58,41 +60,59 @@ fn enter(guest: &OwnedFd, directory: Directory) -> Result<PathBuf, HostError> {
         return Err(HostError::Keeper("only a process with one thread can enter a guest".to_owned()));
     }
     let here = env::current_dir().context("the working directory")?;
-    // The guest has terminals of its own; the caller's is shown to this command beside them.
     let terminal = rustix::termios::ttyname(io::stdin(), Vec::new()).ok();
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let terminal = terminal.and_then(|path| open_tree(CWD, path.as_c_str(), clone).ok());
-    let hides = OWN.iter().any(|own| Path::new(own).starts_with(&here));
-    let system = SYSTEM.iter().any(|system| here.starts_with(system));
-    let tree = (!hides && !system).then(|| open_tree(CWD, &here, clone));
-    if let (Some(Ok(tree)), Directory::ReadOnly) = (&tree, directory) {
-        read_only(tree.as_fd(), c"", libc::AT_EMPTY_PATH)?;
-    }
-    let flags = libc::CLONE_NEWUSER
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWNET;
-    // SAFETY: setns takes a descriptor and flags; this process has one thread, checked above.
-    if unsafe { libc::setns(guest.as_raw_fd(), flags) } < 0 {
-        return Err(io::Error::last_os_error()).context("entering the guest");
-    }
+    join(guest, libc::CLONE_NEWUSER)?;
+    // The guest's /proc knows nothing of this process.
+    let ids = Ids::here();
+    let others = libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWNET;
+    join(guest, libc::CLONE_NEWNS | others)?;
     // The directory is seen by this command alone.
     // SAFETY: the mount namespace is shared with no other thread; no descriptor table is unshared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.context("a mount namespace for the command")?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).context("mounts of the command")?;
-    if let Some(terminal) = terminal {
-        // Without it, `tty` says that there is none.
-        let _ = show(&terminal, Path::new(CONSOLE));
+    // The guest has terminals of its own; the caller's is shown to this command beside them. Without it, `tty` says that
+    // there is none.
+    if let Some(terminal) = terminal.as_ref().and_then(|path| path.to_str().ok()) {
+        let _ = of_host(Path::new(terminal)).and_then(|tree| show(&tree, Path::new(CONSOLE)));
     }
-    let shown = tree.and_then(Result::ok).is_some_and(|tree| show(&tree, &here).is_ok());
+    let hides = OWN.iter().any(|own| Path::new(own).starts_with(&here));
+    let system = SYSTEM.iter().any(|system| here.starts_with(system));
+    let shown = !hides && !system && show_directory(&here, directory).is_ok();
+    // With the host's sockets, it is for nobody else.
+    unmount(HOST, UnmountFlags::DETACH).context("the host's tree")?;
     capabilities::shed()?;
+    if ids == Ids::One {
+        set_id::pretend()?;
+    }
     if shown || fs::metadata(&here).is_ok_and(|meta| meta.is_dir()) {
         return Ok(here);
     }
     tell(&format!("{} isn't visible in the guest; running in /root", here.display()));
     Ok(PathBuf::from("/root"))
+}
+
+/// Joins some of the namespaces of a guest's PID 1.
+fn join(guest: &OwnedFd, name_spaces: libc::c_int) -> Result<(), HostError> {
+    // SAFETY: setns takes a descriptor and flags; whoever calls this has one thread.
+    if unsafe { libc::setns(guest.as_raw_fd(), name_spaces) } < 0 {
+        return Err(io::Error::last_os_error()).context("entering the guest");
+    }
+    Ok(())
+}
+
+/// A copy of one of the host's mounts, from this place on.
+fn of_host(path: &Path) -> io::Result<OwnedFd> {
+    let path = Path::new(HOST).join(path.strip_prefix("/").unwrap_or(path));
+    Ok(open_tree(CWD, &path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?)
+}
+
+fn show_directory(here: &Path, directory: Directory) -> io::Result<()> {
+    let tree = of_host(here)?;
+    if directory == Directory::Writable {
+        // One that the host has mounted read-only stays so.
+        let _ = set_read_only(tree.as_fd(), c"", libc::AT_EMPTY_PATH, false);
+    }
+    show(&tree, here)
 }
 
 fn show(tree: &OwnedFd, at: &Path) -> io::Result<()> {

@@ -4,17 +4,27 @@ use std::collections::hash_map::RandomState;
 use std::ffi::CStr;
 use std::fs::{self, Permissions};
 use std::hash::BuildHasher;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_remount};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_change, mount_remount,
+    move_mount, open_tree,
+};
 
 use super::GuestSpec;
 use crate::error::{Context, HostError};
+use crate::tap;
 
 /// Directories that each guest has for itself, on top of the host's. /tmp comes last: the layers lie in it meanwhile.
 const PRIVATE: &[&str] = &["/etc", "/var", "/root", "/tmp"];
+/// Most directories that are made beforehand in one layer.
+const MOST_DIRECTORIES: usize = 4096;
+/// Where PID 1 sees the host's whole tree, for commands whose caller's directory is shown.
+pub(super) const HOST: &str = "/run/minivpc-guest/host";
 /// Where the guest's own commands are; first in PATH.
 pub(crate) const COMMANDS: &str = "/run/minivpc-guest/bin";
 
@@ -40,9 +50,13 @@ exec "$@"
 /// Builds it in the mount namespace of this process, which is PID 1 of the guest.
 pub(super) fn build(spec: &GuestSpec) -> Result<(), HostError> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).context("private mounts")?;
-    read_only(rustix::fs::CWD, c"/", 0)?;
+    set_read_only(CWD, c"/", 0, true).context("making mounts read-only")?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let host = open_tree(CWD, c"/", flags).context("the host's tree")?;
     layers()?;
     fresh("/run", "tmpfs", c"mode=755")?;
+    fs::create_dir_all(HOST).context(HOST)?;
+    move_mount(host.as_fd(), c"", CWD, HOST, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).context(HOST)?;
     processes()?;
     // Without it, /sys/class/net shows the host's links; some sandboxes forbid the mount.
     let _ = mount("sysfs", "/sys", "sysfs", MountFlags::RDONLY, None::<&CStr>);
@@ -55,8 +69,9 @@ fn fresh(target: &str, kind: &str, options: &CStr) -> Result<(), HostError> {
 }
 
 /// A mount with all below it.
-pub(super) fn read_only(directory: BorrowedFd<'_>, path: &CStr, flags: libc::c_int) -> Result<(), HostError> {
-    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+pub(super) fn set_read_only(directory: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, on: bool) -> io::Result<()> {
+    let (attr_set, attr_clr) = if on { (libc::MOUNT_ATTR_RDONLY, 0) } else { (0, libc::MOUNT_ATTR_RDONLY) };
+    let attributes = libc::mount_attr { attr_set, attr_clr, propagation: 0, userns_fd: 0 };
     // SAFETY: reads one `mount_attr` of the size given, and a C string.
     let result = unsafe {
         libc::syscall(
@@ -68,21 +83,46 @@ pub(super) fn read_only(directory: BorrowedFd<'_>, path: &CStr, flags: libc::c_i
             size_of::<libc::mount_attr>(),
         )
     };
-    if result < 0 { Err(std::io::Error::last_os_error()).context("making mounts read-only") } else { Ok(()) }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A layer's directories are those of the host below it, and for an ordinary user their owners don't exist here: the
+/// kernel couldn't copy them up when something is written in one. So they are made beforehand.
+fn skeleton(lower: &Path, upper: &Path, left: &mut usize) {
+    for entry in fs::read_dir(lower).into_iter().flatten().flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) || *left == 0 {
+            continue;
+        }
+        *left -= 1;
+        let copy = upper.join(entry.file_name());
+        // What can't be read has nothing to offer, and hides nothing when it is empty.
+        if fs::create_dir(&copy).is_ok() {
+            skeleton(&entry.path(), &copy, left);
+        }
+    }
 }
 
 fn layers() -> Result<(), HostError> {
+    let owners_exist = Ids::here() == Ids::Hosts;
     let below = rustix::fs::open("/tmp", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let below = below.context("/tmp")?;
     fresh("/tmp", "tmpfs", c"mode=755")?;
     for &path in PRIVATE.iter().filter(|path| fs::exists(path).unwrap_or(false)) {
         let layer = format!("/tmp{path}");
         let lower = if path == "/tmp" { format!("/proc/self/fd/{}", below.as_raw_fd()) } else { path.to_owned() };
+        if path != "/tmp" && fs::read_dir(path).is_err() {
+            // An ordinary user's guest has no /root to build on.
+            fresh(path, "tmpfs", c"mode=700")?;
+            continue;
+        }
         let mode = fs::metadata(&lower).context(lower.clone())?.permissions();
         for part in ["upper", "work"] {
             fs::create_dir_all(format!("{layer}/{part}")).context("a private layer")?;
         }
         fs::set_permissions(format!("{layer}/upper"), mode).context("a private layer")?;
+        if !owners_exist {
+            skeleton(Path::new(&lower), Path::new(&format!("{layer}/upper")), &mut MOST_DIRECTORIES.clone());
+        }
         let options = format!("lowerdir={lower},upperdir={layer}/upper,workdir={layer}/work,userxattr");
         let options = std::ffi::CString::new(options).context("overlay options")?;
         mount("overlay", path, "overlay", MountFlags::empty(), Some(options.as_c_str()))
@@ -118,8 +158,8 @@ fn processes() -> Result<(), HostError> {
 fn devices() -> Result<(), HostError> {
     const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "net/tun"];
     let open = |name: &'static str| {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        rustix::fs::open(format!("/dev/{name}"), flags, Mode::empty()).ok().map(|device| (name, device))
+        let path = if name == "net/tun" { tap::device() } else { Path::new("/dev").join(name) };
+        rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok().map(|device| (name, device))
     };
     let devices: Vec<_> = DEVICES.into_iter().filter_map(open).collect();
     fresh("/dev", "tmpfs", c"mode=755")?;
@@ -177,4 +217,28 @@ fn files(spec: &GuestSpec) -> Result<(), HostError> {
     }
     fs::set_permissions(&sudo, Permissions::from_mode(0o755)).context(sudo.clone())?;
     Ok(())
+}
+
+/// Which user ids exist in a user namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ids {
+    /// Those of the host: the lab is root's.
+    Hosts,
+    /// An ordinary user's and his subordinate ones.
+    Several,
+    /// Only an ordinary user's.
+    One,
+}
+
+impl Ids {
+    /// Those of this process's.
+    pub fn here() -> Self {
+        let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let numbers = |line: &str| line.split_whitespace().map(str::parse).collect::<Result<Vec<u32>, _>>();
+        match map.lines().map(numbers).collect::<Result<Vec<_>, _>>().as_deref() {
+            Ok([one]) if one.last() == Some(&1) => Self::One,
+            Ok(lines) if lines.iter().all(|line| line.first() == line.get(1)) => Self::Hosts,
+            _ => Self::Several,
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::{GuestSpec, capabilities, file_system};
+use super::{GuestSpec, file_system};
 use crate::error::{Context, HostError};
 
 const READY: u8 = b'r';
@@ -72,8 +72,8 @@ fn prepare(spec: &GuestSpec, keeper: &mut std::os::unix::net::UnixStream) -> Res
     keeper.read_exact(&mut [0]).context("the keeper is gone")?;
     rustix::process::setsid().context("setsid")?;
     rustix::system::sethostname(spec.hostname.as_bytes()).context("sethostname")?;
-    file_system::build(spec)?;
-    capabilities::shed()
+    // It keeps its capabilities: whoever has fewer can't look through /proc/1/root, where the host's tree is.
+    file_system::build(spec)
 }
 
 /// The keeper's descriptors, other guests' TAPs among them, are not for this process.

@@ -5,6 +5,7 @@ pub mod exec;
 mod file_system;
 pub(crate) mod init;
 pub(crate) mod network;
+mod set_id;
 
 use std::net::Ipv4Addr;
 

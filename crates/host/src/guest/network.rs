@@ -165,7 +165,14 @@ fn settings(spec: &GuestSpec) -> Result<(), HostError> {
         ("ipv4/tcp_timestamps", "1"),
     ];
     for (name, value) in settings {
-        match fs::write(format!("/proc/sys/net/{name}"), value) {
+        let written = match fs::write(format!("/proc/sys/net/{name}"), value) {
+            // Of an ordinary user's groups only one may exist here.
+            Err(error) if *name == "ipv4/ping_group_range" && error.kind() == std::io::ErrorKind::InvalidInput => {
+                fs::write(format!("/proc/sys/net/{name}"), "0\t0")
+            }
+            result => result,
+        };
+        match written {
             // A kernel without IPv6 has nothing to switch off.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             result => result.context(format!("sysctl net/{name}"))?,
