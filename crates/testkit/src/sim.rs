@@ -9,7 +9,7 @@ use minivpc_dataplane::{DropReason, Dropped, Engine, EniKind, Journey, Kind, Now
 use minivpc_model::{NetworkInterfaceId, World};
 use minivpc_packet::{Mac, VnetHeader};
 
-use crate::frame::{Packet, Seen, cut};
+use crate::frame::{Packet, Seen, cut, sum};
 use crate::host::Host;
 
 /// More frames than this in one exchange are an endless loop.
@@ -119,9 +119,8 @@ impl Sim {
         frame[20] = 0;
         frame[18..20].copy_from_slice(&id.to_be_bytes());
         frame[24..26].fill(0);
-        let sum: u32 = frame[14..34].chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum();
-        let sum = !(((sum & 0xffff) + (sum >> 16)) as u16);
-        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        let checksum = !sum(&frame[14..34]);
+        frame[24..26].copy_from_slice(&checksum.to_be_bytes());
         let pieces = cut(&frame, mtu);
         for number in order {
             self.send_frame(from, VnetHeader::PLAIN, pieces[*number].clone());
