@@ -11,12 +11,14 @@
 //! - `frame.rs`: frames to send, and what is seen of those that arrive. Each arriving frame's checksums are verified.
 //! - `host.rs`: a host's answers: echo, closed ports, open ports.
 //! - `oracle.rs`: what AWS does with a packet, straight from the model; `random.rs`: worlds and packets to ask it about.
+//! - `fuzz.rs`: conversations of any bytes, for the fuzzer (`fuzz/`) and for the test that replays its corpus.
 //!
 //! For tests only; it may panic.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod frame;
+pub mod fuzz;
 mod host;
 pub mod oracle;
 pub mod random;
@@ -25,4 +27,4 @@ mod worlds;
 
 pub use frame::{Body, Packet, Seen, cut, reassemble};
 pub use sim::Sim;
-pub use worlds::{Article, Builder, article};
+pub use worlds::{Article, Builder, article, everything};

@@ -234,3 +234,60 @@ pub fn article(admitted: &str) -> Article {
     b.instance(destination, "destination", "10.0.1.55", &[group], true);
     Article { builder: b, vpc, source, destination, nat }
 }
+
+/// A world with one of everything that a packet can meet, for conversations that nobody has thought of. Its guests in
+/// the order of their ports: `client`, `neighbour`, `server`, `appliance`, `deep`, and `twin` of another VPC, which has
+/// the client's address.
+#[must_use]
+pub fn everything() -> World {
+    let mut b = Builder::default();
+    let vpc = b.vpc("main", "10.0.0.0/16");
+    let igw = b.internet_gateway(vpc);
+    let near = b.subnet(vpc, "near", "10.0.0.0/24");
+    let far = b.subnet(vpc, "far", "10.0.1.0/24");
+    let middle = b.subnet(vpc, "middle", "10.0.2.0/24");
+    let deep = b.subnet(vpc, "deep", "10.0.3.0/24");
+    let second = b.subnet(vpc, "second", "10.0.4.0/24");
+    let from = |cidr: &str| (Traffic::All, Peer::Cidr(IpNet::V4(net(cidr))));
+    let inside = b.group(vpc, "inside", &[from("10.0.0.0/16")]);
+    let open = b.group(vpc, "open", &[from("0.0.0.0/0")]);
+    let named = b.group(vpc, "named", &[(Traffic::All, Peer::SecurityGroup(inside))]);
+    b.egress(named, &[(Traffic::Tcp(PortRange { from: 1, to: 1023 }), Peer::SecurityGroup(inside))]);
+    b.instance(near, "client", "10.0.0.10", &[inside], true);
+    b.instance(near, "neighbour", "10.0.0.11", &[named], true);
+    b.instance(far, "server", "10.0.1.10", &[inside], true);
+    let appliance = RouteTarget::NetworkInterface(b.instance(middle, "appliance", "10.0.2.10", &[open], false));
+    b.instance(deep, "deep", "10.0.3.10", &[named, open], true);
+    let first = RouteTarget::NatGateway(b.nat_gateway(middle, "first", "10.0.2.200"));
+    let last = RouteTarget::NatGateway(b.nat_gateway(second, "last", "10.0.4.200"));
+    let routes = [
+        // The client's packets for `deep` pass both gateways, what the server sends to the client the appliance.
+        (near, "10.0.1.0/24", first),
+        (near, "10.0.3.0/24", first),
+        (near, "0.0.0.0/0", RouteTarget::InternetGateway(igw)),
+        (middle, "10.0.3.0/24", last),
+        (far, "10.0.0.0/24", appliance),
+        (deep, "0.0.0.0/0", appliance),
+        (second, "0.0.0.0/0", appliance),
+    ];
+    for subnet in [near, middle, far, deep, second] {
+        let table = b.route_table(vpc, subnet);
+        for (_, destination, target) in routes.iter().filter(|(from, ..)| *from == subnet) {
+            b.route(table, destination, *target);
+        }
+    }
+    let (allow, deny) = (RuleAction::Allow, RuleAction::Deny);
+    let all_icmp = Traffic::Icmp { kind: None, code: None };
+    let entries = [
+        (false, 90, deny, Traffic::Udp(PortRange { from: 53, to: 53 }), "10.0.0.0/16"),
+        (false, 100, allow, Traffic::All, "10.0.0.0/8"),
+        (true, 100, allow, all_icmp, "0.0.0.0/0"),
+        (true, 110, allow, Traffic::Udp(PortRange::ALL), "0.0.0.0/0"),
+        (true, 120, allow, Traffic::Tcp(PortRange { from: 1024, to: u16::MAX }), "10.0.0.0/16"),
+    ];
+    b.acl(vpc, far, &entries);
+    let other = b.vpc("other", "10.0.0.0/16");
+    let subnet = b.subnet(other, "near", "10.0.0.0/24");
+    b.instance(subnet, "twin", "10.0.0.10", &[], true);
+    b.world
+}

@@ -1,0 +1,302 @@
+//! Conversations of any bytes: whatever guests send, an engine emits only frames that it may emit.
+//!
+//! An input is a list of records, each a frame that one guest sends, so that what one leaves behind (a session, a
+//! connection, half a datagram) meets the next:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1 | who sends it and how it is made: [`GUEST`], [`AS_IS_LINK`], [`AS_IS_SUMS`], [`TURNED`], [`QUOTING`] |
+//! | 1 | time that passes before: four seconds for each two; [`SWEPT`] |
+//! | 3 | length of the frame, little-endian |
+//! | 10 | virtio-net header |
+//! | … | the frame |
+//!
+//! Damage that the first check finds teaches nothing about the later ones. So, unless a record asks for them as they
+//! are, sums are put right and MAC addresses in: the sender's own, and for a destination of 0 the router's, of N that
+//! of guest N − 1. Replies can't be written down, as a gateway's port is not known before; they are made of the frame
+//! that arrived last.
+
+use std::sync::LazyLock;
+
+use minivpc_dataplane::state::NatKey;
+use minivpc_dataplane::{Engine, EniKind, Now, Snapshot, compile};
+use minivpc_packet::{ETHERNET, Frame, Kind, Parsed, Segmentation, VnetHeader, parse};
+
+use crate::frame::{is_summed, pseudo_header, sum};
+use crate::worlds::everything;
+
+/// Who sends, a number of [`everything`]'s guests.
+pub const GUEST: u8 = 0x0f;
+/// MAC addresses stay as they are.
+pub const AS_IS_LINK: u8 = 0x10;
+/// Checksums stay as they are.
+pub const AS_IS_SUMS: u8 = 0x20;
+/// The frame is the last one that arrived, turned round by its receiver, the record's bytes XORed over it.
+pub const TURNED: u8 = 0x40;
+/// The last packet that arrived stands behind the record's bytes.
+pub const QUOTING: u8 = 0x80;
+/// State is swept before the frame.
+pub const SWEPT: u8 = 1;
+
+/// Least payload of a piece of a packet that a gateway cuts: its MTU without the longest IP header, in eights.
+const LEAST_PIECE: usize = 8440;
+
+/// A frame that one guest sends.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Who sends it and how it is made.
+    pub by: u8,
+    /// Time that passes before.
+    pub pause: u8,
+    /// Virtio-net header.
+    pub vnet: [u8; VnetHeader::LEN],
+    /// The frame, or what makes it.
+    pub frame: Vec<u8>,
+}
+
+impl Record {
+    /// All of an input.
+    #[must_use]
+    pub fn all(mut input: &[u8]) -> Vec<Self> {
+        std::iter::from_fn(|| Self::read(&mut input)).collect()
+    }
+
+    /// Takes one off the input; none when too little is left.
+    fn read(input: &mut &[u8]) -> Option<Self> {
+        let ([by, pause, low, middle, high], rest) = input.split_first_chunk()?;
+        let (vnet, rest) = rest.split_first_chunk()?;
+        let length = (u32::from_le_bytes([*low, *middle, *high, 0]) as usize).min(rest.len());
+        let (frame, rest) = rest.split_at(length);
+        *input = rest;
+        Some(Self { by: *by, pause: *pause, vnet: *vnet, frame: frame.to_vec() })
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn write(&self) -> Vec<u8> {
+        let length = self.frame.len().to_le_bytes();
+        [&[self.by, self.pause], &length[..3], &self.vnet, &self.frame].concat()
+    }
+}
+
+/// Sends an input's frames through an engine.
+///
+/// # Panics
+/// When the engine emits what it must not.
+pub fn run(input: &[u8]) {
+    static LAB: LazyLock<Snapshot> = LazyLock::new(|| compile(&everything(), 1).unwrap());
+    let is_guest = |port: &u16| matches!(LAB.eni(*port).kind, EniKind::Guest { .. });
+    let guests = (0..LAB.enis.len() as u16).filter(is_guest).collect();
+    let engine = Engine::new(NatKey([7; 16]));
+    let mut conversation = Conversation { lab: &LAB, engine, guests, now: Now::seconds(1), last: None };
+    Record::all(input).into_iter().for_each(|record| conversation.send(record));
+}
+
+type Emitted = (u16, VnetHeader, Vec<u8>);
+
+struct Conversation<'a> {
+    lab: &'a Snapshot,
+    engine: Engine,
+    /// Ports of guests.
+    guests: Vec<u16>,
+    now: Now,
+    /// The IPv4 frame that arrived last, and where.
+    last: Option<(u16, Vec<u8>)>,
+}
+
+impl Conversation<'_> {
+    fn send(&mut self, record: Record) {
+        self.now = Now(self.now.0 + Now::seconds(u64::from(record.pause >> 1) * 4).0 + 1);
+        if record.pause & SWEPT != 0 {
+            self.engine.state().sweep(self.now);
+        }
+        let (port, mut frame) = self.make(&record);
+        if record.by & AS_IS_LINK == 0 {
+            self.mend_link(port, &mut frame);
+        }
+        if record.by & AS_IS_SUMS == 0 {
+            mend_sums(&mut frame);
+        }
+        let mut vnet = match VnetHeader::read(&record.vnet) {
+            Ok(vnet) => vnet,
+            Err(check) => return self.engine.malformed(self.lab, self.now, port, check),
+        };
+        let sent = (port, vnet, frame.clone());
+        let mut emitted = Vec::new();
+        self.engine.process(self.lab, self.now, port, &mut vnet, &mut frame, &mut |to, vnet, frame| {
+            emitted.push((to, *vnet, frame.to_vec()));
+        });
+        self.check(&sent, &emitted);
+        if let Some((to, vnet, frame)) = emitted.pop()
+            && matches!(parse(&vnet, &frame), Ok(Frame::Ipv4(_)))
+        {
+            self.last = Some((to, frame));
+        }
+    }
+
+    /// The port that sends a record's frame, and the frame.
+    fn make(&self, record: &Record) -> (u16, Vec<u8>) {
+        let port = self.guests[usize::from(record.by & GUEST) % self.guests.len()];
+        match &self.last {
+            Some((receiver, last)) if record.by & TURNED != 0 => (*receiver, turned(last, &record.frame)),
+            Some((_, last)) if record.by & QUOTING != 0 => (port, [&record.frame, &last[ETHERNET..]].concat()),
+            _ => (port, record.frame.clone()),
+        }
+    }
+
+    fn mend_link(&self, port: u16, frame: &mut [u8]) {
+        if frame.len() < ETHERNET {
+            return;
+        }
+        let mac = self.lab.eni(port).mac.0;
+        frame[6..12].copy_from_slice(&mac);
+        if let [0, 0, 0, 0, 0, number] = frame[..6] {
+            let router = self.lab.subnet(self.lab.eni(port).subnet).router_mac.0;
+            let guest = self.guests.get(usize::from(number).wrapping_sub(1));
+            frame[..6].copy_from_slice(&guest.map_or(router, |guest| self.lab.eni(*guest).mac.0));
+        }
+        if frame[12..14] == [8, 6] && frame.len() >= 28 {
+            frame[22..28].copy_from_slice(&mac);
+        }
+    }
+
+    fn check(&self, sent: &Emitted, emitted: &[Emitted]) {
+        let (port, vnet, frame) = sent;
+        for (to, vnet, frame) in emitted {
+            let (receiver, sender) = (self.lab.eni(*to), self.lab.eni(*port));
+            assert!(self.guests.contains(to), "a frame for {}, where no guest is", receiver.name);
+            let vpc = |subnet| self.lab.subnet(subnet).vpc;
+            assert_eq!(vpc(receiver.subnet), vpc(sender.subnet), "no VPC sends to another");
+            assert_eq!(frame[..6], receiver.mac.0, "the MAC address is the receiver's");
+            check_offload(vnet, frame);
+        }
+        match parse(vnet, frame) {
+            Ok(Frame::Ipv4(packet)) => check_packets(*port, vnet, &packet, frame, emitted),
+            Ok(Frame::Arp(question)) => {
+                let answers: Vec<_> = emitted.iter().map(|(to, vnet, frame)| (*to, parse(vnet, frame))).collect();
+                match answers[..] {
+                    [] => {}
+                    [(to, Ok(Frame::Arp(answer)))] => {
+                        assert_eq!(to, *port, "R-6: an ARP question reaches nobody but the network");
+                        assert_eq!((answer.request, answer.sender), (false, question.target));
+                    }
+                    _ => panic!("to ARP: {answers:?}"),
+                }
+            }
+            _ => assert!(emitted.is_empty(), "nothing else is carried (R-7)"),
+        }
+    }
+}
+
+/// What Linux refuses of a TAP's writer.
+fn check_offload(vnet: &VnetHeader, frame: &[u8]) {
+    let checksum = usize::from(vnet.csum_start) + usize::from(vnet.csum_offset) + 2;
+    assert!(!vnet.needs_csum || checksum <= frame.len(), "a checksum behind the frame: {vnet:?}");
+    assert!(vnet.segmentation == Segmentation::None || vnet.segment_size > 0, "segments of no bytes: {vnet:?}");
+}
+
+/// What comes of an IPv4 packet is the packet, perhaps in pieces, or an answer to it.
+fn check_packets(port: u16, vnet: &VnetHeader, sent: &Parsed, frame: &[u8], emitted: &[Emitted]) {
+    let pieces: Vec<(u16, &VnetHeader, Parsed, &[u8])> = emitted
+        .iter()
+        .map(|(to, vnet, frame)| match parse(vnet, frame) {
+            Ok(Frame::Ipv4(packet)) => (*to, vnet, packet, &frame[..packet.end]),
+            other => panic!("{other:?} came of {}", sent.headers),
+        })
+        .collect();
+    let Some(&(to, first_vnet, first, _)) = pieces.first() else { return };
+    let most = 1 + usize::from(sent.headers.size) / LEAST_PIECE;
+    assert!(pieces.len() <= most, "{} pieces of {}", pieces.len(), sent.headers);
+    assert!(pieces.iter().all(|(other, ..)| *other == to), "pieces of one packet part");
+    let l4: Vec<u8> = pieces.iter().flat_map(|(_, _, piece, frame)| &frame[piece.l4..]).copied().collect();
+
+    if is_answer(sent.headers.kind, first.headers.kind) {
+        assert!(pieces.len() == 1 && is_summed(first_vnet, &first.headers, &l4), "{}", first.headers);
+        if let Kind::IcmpError { quoted, .. } = first.headers.kind {
+            assert!(first.headers.size <= 576, "RFC 1812 §4.3.2.3");
+            let own = to != port || quoted == sent.headers.flow;
+            assert!(own, "{} is told of {quoted:?}", sent.headers);
+        }
+        return;
+    }
+    assert_eq!(first.headers.flow.protocol, sent.headers.flow.protocol);
+    let came = &frame[sent.l4..sent.end];
+    for (_, vnet, piece, _) in &pieces {
+        let headers = &piece.headers;
+        assert!(headers.ttl <= sent.headers.ttl, "a TTL grew: {} from {}", headers.ttl, sent.headers.ttl);
+        assert!(pieces.len() == 1 || **vnet == VnetHeader::PLAIN);
+    }
+    let kept = match sent.headers.kind {
+        Kind::Tcp(_) => usize::from(came[12] >> 4) * 4,
+        Kind::Udp | Kind::EchoRequest | Kind::EchoReply => 8,
+        Kind::IcmpError { .. } => came.len(),
+        Kind::Icmp { .. } | Kind::Other => 0,
+    };
+    assert!(l4.len() == came.len() && l4[kept..] == came[kept..], "the payload of {} stays", sent.headers);
+    // What came damaged leaves damaged. Of a fragment nobody can tell.
+    if sent.headers.fragment.is_none() {
+        let was = vnet.needs_csum || is_summed(vnet, &sent.headers, came);
+        assert_eq!(is_summed(first_vnet, &first.headers, &l4), was, "checksum of {}", sent.headers);
+    }
+}
+
+/// Did the network itself say it? It answers an echo with a reply, a packet with an error, and a segment with a reset;
+/// it never answers in kind.
+fn is_answer(sent: Kind, seen: Kind) -> bool {
+    match (sent, seen) {
+        (Kind::IcmpError { .. }, _) => false,
+        (Kind::EchoRequest, Kind::EchoReply) | (_, Kind::IcmpError { .. }) => true,
+        (Kind::Tcp(sent), Kind::Tcp(seen)) => sent != seen,
+        _ => false,
+    }
+}
+
+/// An answer of whom the frame reached: addresses and ports change places, an echo request becomes the reply.
+fn turned(last: &[u8], change: &[u8]) -> Vec<u8> {
+    let mut frame = last.to_vec();
+    let mut exchange = |a: usize, b: usize, length: usize| {
+        for n in 0..length {
+            frame.swap(a + n, b + n);
+        }
+    };
+    exchange(0, 6, 6);
+    exchange(26, 30, 4);
+    let l4 = ETHERNET + usize::from(last[ETHERNET] & 15) * 4;
+    match (last[23], last.get(l4..l4 + 4)) {
+        (6 | 17, Some(_)) => exchange(l4, l4 + 2, 2),
+        (1, Some([8, ..])) => frame[l4] = 0,
+        _ => {}
+    }
+    frame.iter_mut().zip(change).for_each(|(byte, change)| *byte ^= change);
+    frame
+}
+
+/// Puts right sums into an IPv4 frame as far as its lengths allow.
+fn mend_sums(frame: &mut [u8]) {
+    if frame.len() < ETHERNET + 20 || frame[12..14] != [8, 0] {
+        return;
+    }
+    let header = usize::from(frame[ETHERNET] & 15) * 4;
+    let total = usize::from(u16::from_be_bytes([frame[16], frame[17]]));
+    let Some(packet) = frame.get_mut(ETHERNET..ETHERNET + total).filter(|_| (20..=total).contains(&header)) else {
+        return;
+    };
+    packet[10..12].fill(0);
+    let checksum = !sum(&packet[..header]);
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    let Ok(Frame::Ipv4(parsed)) = parse(&VnetHeader::PLAIN, frame) else { return };
+    let headers = parsed.headers;
+    let l4 = &mut frame[parsed.l4..parsed.end];
+    let (at, length) = match headers.kind {
+        _ if headers.fragment.is_some() => return,
+        Kind::Other => return,
+        Kind::Udp if l4[6..8] == [0, 0] => return,
+        Kind::Udp => (6, usize::from(u16::from_be_bytes([l4[4], l4[5]]))),
+        Kind::Tcp(_) => (16, l4.len()),
+        _ => (2, l4.len()),
+    };
+    let pseudo = if at == 2 { Vec::new() } else { pseudo_header(&headers.flow, length) };
+    l4[at..at + 2].fill(0);
+    let checksum = !sum(&[&pseudo, &l4[..length]].concat());
+    l4[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+}
