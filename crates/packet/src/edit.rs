@@ -30,6 +30,10 @@ impl Edit {
     pub fn apply(&self, packet: &Parsed, vnet: &mut VnetHeader, frame: &mut [u8]) {
         frame[..6].copy_from_slice(&self.after.dst_mac);
         frame[6..12].copy_from_slice(&self.after.src_mac);
+        // What a guest says beyond that means nothing, and Linux refuses some of it.
+        if !vnet.needs_csum {
+            *vnet = VnetHeader::PLAIN;
+        }
         let frame = &mut frame[..packet.end];
         let addresses = edit_ip(frame, ETHERNET, &self.before.flow, &self.after.flow);
         self.edit_ttl(frame);
@@ -119,6 +123,9 @@ fn complete(vnet: &mut VnetHeader, frame: &mut [u8], l4: usize, at: usize, src: 
         let sum = if sum == 0 { 0xffff } else { sum };
         frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
         *vnet = VnetHeader::PLAIN;
+    } else {
+        let header = if protocol == 6 { usize::from(frame[l4 + 12] >> 4) * 4 } else { 8 };
+        vnet.header_length = (l4 + header) as u16;
     }
 }
 

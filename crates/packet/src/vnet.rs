@@ -22,8 +22,8 @@ pub struct VnetHeader {
     pub segmentation: Segmentation,
     /// The bits that go through unchanged: flags but `NEEDS_CSUM`, ECN bit of the kind.
     ecn: u8,
-    /// Length of all headers, bytes; a hint.
-    hdr_len: u16,
+    /// Length of all headers, bytes.
+    pub(crate) header_length: u16,
     /// Payload of each segment, bytes.
     pub segment_size: u16,
     /// Where summing starts, from the Ethernet header on.
@@ -47,7 +47,7 @@ impl VnetHeader {
         needs_csum: false,
         segmentation: Segmentation::None,
         ecn: 0,
-        hdr_len: 0,
+        header_length: 0,
         segment_size: 0,
         csum_start: 0,
         csum_offset: 0,
@@ -70,7 +70,7 @@ impl VnetHeader {
             needs_csum: bytes[0] & NEEDS_CSUM != 0,
             segmentation,
             ecn,
-            hdr_len: word(2),
+            header_length: word(2),
             segment_size: word(4),
             csum_start: word(6),
             csum_offset: word(8),
@@ -88,7 +88,9 @@ impl VnetHeader {
         let mut bytes = [0; Self::LEN];
         bytes[0] = if self.needs_csum { NEEDS_CSUM } else { 0 };
         bytes[1] = kind;
-        for (at, value) in [(2, self.hdr_len), (4, self.segment_size), (6, self.csum_start), (8, self.csum_offset)] {
+        for (at, value) in
+            [(2, self.header_length), (4, self.segment_size), (6, self.csum_start), (8, self.csum_offset)]
+        {
             bytes[at..at + 2].copy_from_slice(&value.to_ne_bytes());
         }
         bytes

@@ -190,6 +190,8 @@ impl Conversation<'_> {
 
 /// What Linux refuses of a TAP's writer.
 fn check_offload(vnet: &VnetHeader, frame: &[u8]) {
+    let [_, _, low, high, ..] = vnet.write();
+    assert!(usize::from(u16::from_ne_bytes([low, high])) <= frame.len(), "headers longer than the frame: {vnet:?}");
     let checksum = usize::from(vnet.csum_start) + usize::from(vnet.csum_offset) + 2;
     assert!(!vnet.needs_csum || checksum <= frame.len(), "a checksum behind the frame: {vnet:?}");
     assert!(vnet.segmentation == Segmentation::None || vnet.segment_size > 0, "segments of no bytes: {vnet:?}");

@@ -273,6 +273,14 @@ fn offloads() -> Seeds {
             "segments-of-unknown-kind",
             [2, 3, 4, 6, 0x7f].map(|kind| large(ACK).with_vnet(vnet(1, kind, [54, 1448, start, offset]))).to_vec(),
         ),
+        (
+            "a-huge-header-length",
+            [
+                then(large(ACK).with_vnet(vnet(1, 1, [65_535, 1448, start, offset]))),
+                vec![out(udp(9)).with_vnet(vnet(0, 0, [65_535, 1448, 65_535, 65_535]))],
+            ]
+            .concat(),
+        ),
     ]
 }
 
