@@ -25,7 +25,8 @@ pub enum Malformed {
     /// Ends before its headers do.
     #[error("the frame is shorter than its headers")]
     Short,
-    /// RFC 791: header shorter than 20 bytes, total length beyond the frame, another version.
+    /// RFC 791: header shorter than 20 bytes, total length beyond the frame, another version, a fragment of a datagram
+    /// that would be too long.
     #[error("the IPv4 header contradicts itself or the frame's length")]
     Ipv4Header,
     /// RFC 791: header checksum.
@@ -134,6 +135,10 @@ fn ipv4(vnet: &VnetHeader, frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<P
     }
     let (l4, end) = (ETHERNET + header, ETHERNET + total);
     let payload = &frame[l4..end];
+    let place = usize::from(ip.fragments_offset().value()) * 8;
+    if place + payload.len() > usize::from(u16::MAX) {
+        return Err(Malformed::Ipv4Header);
+    }
 
     let mut flow = Flow {
         src: ip.source_addr().into(),
@@ -144,7 +149,7 @@ fn ipv4(vnet: &VnetHeader, frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<P
     };
     let fragment = ip.is_fragmenting_payload().then(|| Fragment {
         id: ip.identification(),
-        first: ip.fragments_offset().value() == 0,
+        first: place == 0,
         last: !ip.more_fragments(),
     });
     let mut quoted_header = 0;

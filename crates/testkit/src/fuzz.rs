@@ -223,10 +223,15 @@ fn check_packets(port: u16, vnet: &VnetHeader, sent: &Parsed, frame: &[u8], emit
     }
     assert_eq!(first.headers.flow.protocol, sent.headers.flow.protocol);
     let came = &frame[sent.l4..sent.end];
-    for (_, vnet, piece, _) in &pieces {
+    let mut place = place_of(frame);
+    for (number, (_, vnet, piece, frame)) in pieces.iter().enumerate() {
         let headers = &piece.headers;
         assert!(headers.ttl <= sent.headers.ttl, "a TTL grew: {} from {}", headers.ttl, sent.headers.ttl);
         assert!(pieces.len() == 1 || **vnet == VnetHeader::PLAIN);
+        let last = number + 1 == pieces.len();
+        let (offset, more) = place_of(frame);
+        assert_eq!((offset, more), (place.0, place.1 || !last), "a piece says where it belongs");
+        place.0 += piece.end - piece.l4;
     }
     let kept = match sent.headers.kind {
         Kind::Tcp(_) => usize::from(came[12] >> 4) * 4,
@@ -251,6 +256,12 @@ fn is_answer(sent: Kind, seen: Kind) -> bool {
         (Kind::Tcp(sent), Kind::Tcp(seen)) => sent != seen,
         _ => false,
     }
+}
+
+/// Where a fragment belongs in its datagram, and whether more come.
+fn place_of(frame: &[u8]) -> (usize, bool) {
+    let field = u16::from_be_bytes([frame[20], frame[21]]);
+    (usize::from(field & 0x1fff) * 8, field & 0x2000 != 0)
 }
 
 /// An answer of whom the frame reached: addresses and ports change places, an echo request becomes the reply.

@@ -300,6 +300,7 @@ fn pieces() -> Seeds {
         ),
         ("a-fragment-alone", vec![later(185, 100), out(rest(1, 8)).piece(3, 9), out(rest(6, 8)).piece(3, 9)]),
         ("fragments-too-far-apart", vec![first(64), later(9, 8).after(40)]),
+        ("a-fragment-beyond-the-longest-packet", vec![first(64), later(0x1fff | MORE, 100), later(0x1fff, 9000)]),
         ("a-fragment-of-no-bytes", vec![first(64), later(9, 0)]),
         ("fragments-of-odd-length", vec![out(udp(61)).piece(1, MORE), later(9 | MORE, 3), later(10, 1)]),
         ("fragments-of-tcp", vec![tcp_first.clone().piece(1, MORE), out(rest(6, 100)).piece(1, 3)]),
