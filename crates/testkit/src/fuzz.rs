@@ -16,6 +16,7 @@
 //! of guest N − 1. Replies can't be written down, as a gateway's port is not known before; they are made of the frame
 //! that arrived last.
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use minivpc_dataplane::state::NatKey;
@@ -210,6 +211,9 @@ fn check_packets(port: u16, vnet: &VnetHeader, sent: &Parsed, frame: &[u8], emit
     let most = 1 + usize::from(sent.headers.size) / LEAST_PIECE;
     assert!(pieces.len() <= most, "{} pieces of {}", pieces.len(), sent.headers);
     assert!(pieces.iter().all(|(other, ..)| *other == to), "pieces of one packet part");
+    let IpAddr::V4(target) = first.headers.flow.dst else { panic!("IPv6") };
+    let somebody = !target.is_multicast() && !target.is_broadcast() && target.octets()[0] != 0;
+    assert!(somebody, "{} is for one host (R-7, RFC 1122 §3.2.2)", first.headers);
     let l4: Vec<u8> = pieces.iter().flat_map(|(_, _, piece, frame)| &frame[piece.l4..]).copied().collect();
 
     if is_answer(sent.headers.kind, first.headers.kind) {

@@ -16,7 +16,7 @@ pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
         Some(DropReason::SourceMac)
     } else if !own && eni.source_dest_check {
         Some(DropReason::SourceCheck)
-    } else if packet.dst_mac[0] & 1 != 0 || !unicast(packet.flow.dst) {
+    } else if packet.dst_mac[0] & 1 != 0 || !unicast(packet.flow.dst) || !unicast(packet.flow.src) {
         Some(DropReason::NotUnicast)
     } else {
         None
@@ -54,6 +54,7 @@ fn pin_fragment<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Result<(), D
     if fragment.last { walk.change(Change::UnpinDatagram(key)) } else { Ok(()) }
 }
 
+/// Of a source too: whoever answers would send to a group or to nobody (RFC 1122 §3.2.2).
 fn unicast(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !v4.is_multicast() && !v4.is_broadcast() && v4.octets()[0] != 0,

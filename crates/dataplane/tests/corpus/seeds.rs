@@ -332,6 +332,7 @@ fn pieces() -> Seeds {
 
 fn ip() -> Seeds {
     let server = ADDRESSES[2];
+    let martians = [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 5], [255, 255, 255, 255], [240, 0, 0, 1], LAST_GATEWAY];
     let from = |source: &[u8; 4], body: Body| to(APPLIANCE, ADDRESSES[4], body).with(SOURCE, source);
     vec![
         ("options", vec![out(ECHO).with_options(&[7, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0, 1]), answer(0, &[])]),
@@ -361,6 +362,9 @@ fn ip() -> Seeds {
             vec![from(&FIRST_GATEWAY, udp(9)), to(APPLIANCE, FIRST_GATEWAY, udp(9)).with(SOURCE, &LAST_GATEWAY)],
         ),
         ("from-the-router", vec![to(APPLIANCE, server, udp(9)).with(SOURCE, &ROUTER)]),
+        ("from-nobody", martians.iter().map(|source| from(source, udp(9))).collect()),
+        ("from-nobody-at-its-last-hop", martians.iter().map(|source| from(source, udp(9)).with(TTL, &[1])).collect()),
+        ("from-nobody-without-a-session", martians.iter().map(|source| from(source, tcp(ACK))).collect()),
         (
             "to-nobody",
             [[224, 0, 0, 5], [255; 4], [0; 4], [127, 0, 0, 1], [240, 0, 0, 1], [10, 0, 1, 255]]
