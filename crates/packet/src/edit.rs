@@ -144,8 +144,15 @@ fn edit_ip(frame: &mut [u8], at: usize, before: &Flow, after: &Flow) -> Delta {
 }
 
 fn edit_echo(frame: &mut [u8], l4: usize, before: u16, after: u16) {
+    if before == after {
+        return;
+    }
     frame[l4 + 4..l4 + 6].copy_from_slice(&after.to_be_bytes());
     Delta::default().word(before, after).correct(frame, l4 + 2);
+    // A reply may be zeros and nothing else. Their checksum is 0xffff, which a correction can't tell from 0.
+    if frame[l4..].iter().all(|byte| *byte == 0) {
+        frame[l4 + 2..l4 + 4].fill(0xff);
+    }
 }
 
 /// NAT-14: the quoted packet is translated too, and the ICMP checksum, which covers it, corrected by what changed.

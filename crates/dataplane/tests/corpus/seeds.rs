@@ -169,6 +169,10 @@ fn ordinary() -> Seeds {
         ("echo-through-two-gateways", vec![to(CLIENT, deep, ECHO), answer(0, &[])]),
         ("echo-to-the-router", vec![to(CLIENT, ROUTER, ECHO), to(DEEP, ROUTER, ECHO)]),
         ("echo-to-a-neighbour", vec![to(CLIENT, neighbour, ECHO).with(5, &[NEIGHBOUR + 1]), answer(0, &[])]),
+        (
+            "echo-reply-of-zeros",
+            vec![out(icmp(8, 0, &[0; 32])), answer(0, &[]), to(SERVER, client, icmp(0, 0, &[0; 32]))],
+        ),
         ("echo-reply-unasked", vec![out(Body::EchoReply { id: 7 }), to(SERVER, FIRST_GATEWAY, ECHO)]),
         ("hairpin", vec![to(CLIENT, neighbour, ECHO), to(CLIENT, client, ECHO)]),
         ("udp-conversation", vec![out(udp(32)), answer(0, &[]), out(udp(0)), answer(0, &[])]),
