@@ -26,8 +26,7 @@ pub fn check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16, direction: Directi
             let sight = Sight::of(&walk.packet, walk.now, opened == direction);
             walk.change(Change::SeeConnection(key, sight))
         }
-        // An error belongs to the flow that it is about; all errors between two hosts would be one connection.
-        Ruling::Rule { .. } if matches!(walk.packet.kind, Kind::IcmpError { .. }) => Ok(()),
+        Ruling::Rule { .. } | Ruling::Untracked { .. } if opens_nothing(walk.packet.kind) => Ok(()),
         Ruling::Rule { .. } => walk.change(Change::OpenConnection(key, direction)),
         // Whether it stays so depends on the path, which isn't known yet on the way out.
         Ruling::Untracked { .. } => {
@@ -84,6 +83,12 @@ fn rule<R: Recorder>(walk: &mut Walk<'_, R>, eni: &Eni, direction: Direction) ->
         }
     }
     allowed
+}
+
+/// An error belongs to the flow that it is about; all errors between two hosts would be one connection. A reset ends
+/// one (SG-19).
+fn opens_nothing(kind: Kind) -> bool {
+    matches!(kind, Kind::IcmpError { .. }) || matches!(kind, Kind::Tcp(flags) if flags & tcp_flags::RST != 0)
 }
 
 fn is_syn(flags: u8) -> bool {

@@ -257,6 +257,16 @@ fn sg_18_tcp_lives_five_days_once_established() {
 }
 
 #[test]
+fn sg_19_a_reset_opens_no_connection() {
+    // `assumed`, as all of SG-19.
+    let mut sim = admitting(Traffic::Tcp(port(22)), cidr("10.0.0.0/24"));
+    sim.send("a", &tcp(B, 40_000, 22, tcp_flags::RST));
+    assert_eq!(sim.received("b").len(), 1, "the rules let it pass");
+    sim.send("b", &tcp(A, 22, 40_000, tcp_flags::ACK));
+    assert!(sim.received("a").is_empty(), "it belongs to nothing");
+}
+
+#[test]
 fn sg_21_an_error_about_a_tracked_flow_passes() {
     let mut sim = admitting(Traffic::Udp(port(53)), cidr("10.0.0.0/24"));
     sim.send("a", &udp(B, 40_000, 53));
