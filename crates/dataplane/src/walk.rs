@@ -137,6 +137,8 @@ impl<'a, R: Recorder> Walk<'a, R> {
 
     /// Walks from `at` to an end. Reads only what it was given; a drop asks for no change of state.
     pub fn run(&mut self, mut at: At) -> Verdict {
+        // SG-7: what a hop itself says is on no direct path, whatever name it says it in.
+        self.meta.middlebox |= !matches!(at, At::Sent { .. });
         let verdict = loop {
             let next = match at {
                 At::Sent { eni } => eni::source_check(self, eni),

@@ -267,6 +267,23 @@ fn sg_19_a_reset_opens_no_connection() {
 }
 
 #[test]
+fn sg_7_what_a_gateway_says_in_anothers_name_matches_no_reference() {
+    let mut article = article("10.0.0.0/16");
+    let b = &mut article.builder;
+    let servers = b.group(article.vpc, "servers", &[]);
+    let trusting = b.group(article.vpc, "trusting", &[(Traffic::All, Peer::SecurityGroup(servers))]);
+    let server = Ipv4Addr::new(10, 0, 1, 77);
+    let victim = Ipv4Addr::new(10, 0, 0, 77);
+    b.instance(article.destination, "server", "10.0.1.77", &[servers], true);
+    b.instance(article.source, "victim", "10.0.0.77", &[trusting], true);
+    b.instance(article.source, "liar", "10.0.0.78", &[servers], false);
+    let mut sim = Sim::new(&b.world);
+    sim.send("liar", &tcp(server, 40_000, 80, tcp_flags::ACK).from(victim));
+    assert!(sim.received("victim").is_empty(), "the gateway's reset of what the victim has not sent");
+    assert_drops(&sim, &[(DropReason::SecurityGroup, 1)]);
+}
+
+#[test]
 fn sg_21_an_error_about_a_tracked_flow_passes() {
     let mut sim = admitting(Traffic::Udp(port(53)), cidr("10.0.0.0/24"));
     sim.send("a", &udp(B, 40_000, 53));
