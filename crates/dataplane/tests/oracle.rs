@@ -8,15 +8,16 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use minivpc_dataplane::state::SessionKey;
 use minivpc_dataplane::{Component, DropReason, Dropped, Headers, Kind, Snapshot, tcp_flags};
-use minivpc_model::{Attachment, World};
+use minivpc_model::{Attachment, NetworkInterfaceId, World};
 use minivpc_packet::Flow;
-use minivpc_testkit::oracle::{Datum, Fate, NextHop, Oracle, Place, Tcp, What};
+use minivpc_testkit::oracle::{Datum, Fate, Judgement, NextHop, Oracle, Place, Session, Tcp, What};
 use minivpc_testkit::random::{self, Random};
 use minivpc_testkit::{Body, Packet, Seen, Sim};
 
 /// Worlds, and packets in each.
-const WORLDS: u64 = 1500;
+const WORLDS: u64 = 1000;
 const PACKETS: usize = 40;
 
 fn body(what: What) -> Body {
@@ -29,6 +30,7 @@ fn body(what: What) -> Body {
                 Tcp::Syn => tcp_flags::SYN,
                 Tcp::SynAck => tcp_flags::SYN | tcp_flags::ACK,
                 Tcp::Ack => tcp_flags::ACK,
+                Tcp::Rst => tcp_flags::RST,
             };
             Body::Tcp { from, to, flags }
         }
@@ -37,8 +39,8 @@ fn body(what: What) -> Body {
     }
 }
 
-/// A packet as an observer writes it down; none for a reset, which the oracle doesn't follow.
-fn observed(headers: &Headers) -> Option<Datum> {
+/// A packet as an observer writes it down.
+fn observed(headers: &Headers) -> Datum {
     let Flow { src: IpAddr::V4(src), dst: IpAddr::V4(dst), protocol, src_port, dst_port } = headers.flow else {
         panic!("IPv6")
     };
@@ -46,7 +48,7 @@ fn observed(headers: &Headers) -> Option<Datum> {
         Kind::EchoRequest => What::Echo(src_port),
         Kind::EchoReply => What::EchoReply(dst_port),
         Kind::Udp => What::Udp(src_port, dst_port),
-        Kind::Tcp(flags) if flags & tcp_flags::RST != 0 => return None,
+        Kind::Tcp(flags) if flags & tcp_flags::RST != 0 => What::Tcp(src_port, dst_port, Tcp::Rst),
         Kind::Tcp(flags) => {
             let tcp = match (flags & tcp_flags::SYN != 0, flags & tcp_flags::ACK != 0) {
                 (true, false) => Tcp::Syn,
@@ -61,17 +63,16 @@ fn observed(headers: &Headers) -> Option<Datum> {
         }
         Kind::Icmp { .. } | Kind::Other => What::Other(protocol),
     };
-    Some(Datum { src, dst, what, ttl: headers.ttl })
+    Datum { src, dst, what, ttl: headers.ttl }
 }
 
-/// The port that a NAT gateway put in on the way, which only an observer can tell.
-fn port_of(what: What) -> u16 {
-    match what {
-        What::Echo(id) => id,
-        What::Udp(from, _) | What::Tcp(from, _, _) => from,
-        What::Error { quoted, .. } => quoted.2.1,
-        What::EchoReply(_) | What::Other(_) => 0,
-    }
+/// The port that a NAT gateway uses for a session, which only an observer can tell.
+fn seen_port(sim: &Sim, (nat, src, dst, flow): Session) -> Option<u16> {
+    let gateway = sim.snapshot.nats.iter().find(|gateway| gateway.id == nat)?;
+    let (protocol, src_port, dst_port) = flow;
+    let flow = Flow { src: src.into(), dst: dst.into(), protocol, src_port, dst_port };
+    let key = SessionKey { nat: sim.snapshot.eni(gateway.eni).serial, flow };
+    sim.engine.state().sessions(sim.now).into_iter().find(|(other, _)| *other == key).map(|(_, session)| session.port)
 }
 
 fn agrees(place: Place, dropped: &Dropped) -> bool {
@@ -92,14 +93,9 @@ fn agrees(place: Place, dropped: &Dropped) -> bool {
         | (Place::NatProtocol(nat), At::NatGateway(by), Why::NatProtocol)
         | (Place::Loop(nat), At::NatGateway(by), Why::RouteLoop)
         | (Place::NoErrorAboutAnError(nat), At::NatGateway(by), Why::TtlExpired) => nat == by,
+        (Place::Endless, _, Why::RouteLoop) => true,
         _ => false,
     }
-}
-
-/// What came of one packet.
-struct Outcome {
-    arrived: Vec<(String, Seen)>,
-    dropped: Vec<Dropped>,
 }
 
 /// Which kinds of cases were met, so that a generator that has become tame is noticed.
@@ -112,65 +108,55 @@ impl Met {
     }
 }
 
-/// One packet: what the engine makes of it, and whether the oracle agrees. What arrived, if it did.
+/// One packet: what the engine makes of it, and whether the oracle agrees. Its way, and what arrived where, if it did.
 fn check(
     sim: &mut Sim,
     oracle: &mut Oracle<'_>,
     world: &World,
-    sender: minivpc_model::NetworkInterfaceId,
-    next: NextHop,
-    sent: Datum,
+    (sender, next, sent): (NetworkInterfaceId, NextHop, Datum),
     met: &mut Met,
-) -> Option<(minivpc_model::NetworkInterfaceId, Datum)> {
+) -> (Vec<NetworkInterfaceId>, Option<(NetworkInterfaceId, Datum)>) {
     let before = sim.drops_in_full();
-    let outcome = send(sim, world, sender, next, sent);
+    let arrived = send(sim, world, sender, next, sent);
     let dropped = new_drops(&before, &sim.drops_in_full());
-    let outcome = Outcome { dropped, arrived: outcome };
-    let seen_port =
-        outcome.arrived.first().and_then(|(_, seen)| observed(&seen.headers)).map(|seen| port_of(seen.what));
-    // A reset is for a session that isn't there; the oracle says only that it is answered.
-    let is_reset = outcome.arrived.iter().any(|(_, seen)| observed(&seen.headers).is_none());
-    let guess = seen_port.or_else(|| outcome.dropped.first().and_then(port_in));
-    let fate = oracle.judge(sender, next, sent, guess);
-    let context =
-        || format!("{sent:?} by {sender} {next:?}: {fate:?}, but {:?} {:?}", names(&outcome.arrived), outcome.dropped);
+    let Judgement { fate, way, kinds } = oracle.judge(sender, next, sent, &|session| seen_port(sim, session));
+    let context = || format!("{sent:?} by {sender} {next:?}: {fate:?}, but {:?} {dropped:?}", names(&arrived));
+    met.count("packets", true);
     met.count("delivered", matches!(fate, Fate::Delivered(..)));
     met.count("answered", matches!(fate, Fate::Answered(_)));
     met.count("translated", matches!(&fate, Fate::Delivered(_, arrived) if arrived.src != sent.src));
-    met.count("hop counted", matches!(&fate, Fate::Delivered(_, arrived) if arrived.ttl != sent.ttl));
     met.count("same subnet", matches!(next, NextHop::Neighbour(_)));
+    for kind in kinds {
+        met.count(kind, true);
+        if matches!(fate, Fate::Delivered(..)) && kind == "two gateways" {
+            met.count("through two gateways", true);
+        }
+    }
     if let Fate::Dropped(place) = fate {
         met.count(kind_of(place), true);
         met.count("denied on the way out", place == Place::SecurityGroups(sender));
     }
-    let mut last = &fate;
-    if let Fate::Answered(then) = last {
-        last = then;
-        if is_reset || matches!(**then, Fate::Dropped(Place::NoSession(_))) {
-            // Whether the reset arrives is the walk's word alone.
-            if is_reset {
-                oracle.reset(sender, &sent);
-            }
-            return None;
-        }
-    }
-    match last {
+    let last = match &fate {
+        Fate::Answered(then) => then,
+        fate => fate,
+    };
+    let received = match last {
         Fate::Dropped(place) => {
-            assert!(outcome.arrived.is_empty() && outcome.dropped.len() == 1, "{}", context());
-            assert!(agrees(*place, &outcome.dropped[0]), "{}", context());
+            assert!(arrived.is_empty() && dropped.len() == 1, "{}", context());
+            assert!(agrees(*place, &dropped[0]), "{}", context());
             None
         }
         Fate::Delivered(eni, expected) => {
-            assert!(outcome.arrived.len() == 1 && outcome.dropped.is_empty(), "{}", context());
-            let (name, seen) = &outcome.arrived[0];
+            assert!(arrived.len() == 1 && dropped.is_empty(), "{}", context());
+            let (name, seen) = &arrived[0];
             let port = sim.snapshot.eni_of(*eni).unwrap();
             assert_eq!(*name, sim.snapshot.eni(port).name, "{}", context());
-            let arrived = observed(&seen.headers).unwrap();
-            assert_eq!(arrived, *expected, "{}", context());
-            Some((*eni, arrived))
+            assert_eq!(observed(&seen.headers), *expected, "{}", context());
+            Some((*eni, *expected))
         }
         Fate::Answered(_) => panic!("{}", context()),
-    }
+    };
+    (way, received)
 }
 
 fn names(arrived: &[(String, Seen)]) -> Vec<(&str, String)> {
@@ -190,16 +176,9 @@ fn kind_of(place: Place) -> &'static str {
         Place::NoSession(_) => "no session",
         Place::NatProtocol(_) => "nat protocol",
         Place::Loop(_) => "loop",
+        Place::Endless => "endless loop",
         Place::NoErrorAboutAnError(_) => "error about an error",
         Place::DestinationCheck(_) => "destination check",
-    }
-}
-
-/// The gateway's port in a packet that was dropped behind it.
-fn port_in(dropped: &Dropped) -> Option<u16> {
-    match dropped.subject {
-        minivpc_dataplane::Subject::Packet(headers) => observed(&headers).map(|seen| port_of(seen.what)),
-        _ => None,
     }
 }
 
@@ -218,13 +197,7 @@ fn new_drops(before: &[Dropped], after: &[Dropped]) -> Vec<Dropped> {
     new
 }
 
-fn send(
-    sim: &mut Sim,
-    world: &World,
-    sender: minivpc_model::NetworkInterfaceId,
-    next: NextHop,
-    sent: Datum,
-) -> Vec<(String, Seen)> {
+fn send(sim: &mut Sim, world: &World, sender: NetworkInterfaceId, next: NextHop, sent: Datum) -> Vec<(String, Seen)> {
     let snapshot: &Snapshot = &sim.snapshot;
     let port = snapshot.eni_of(sender).unwrap();
     let from = snapshot.eni(port).name.trim_end_matches("/eth0").to_owned();
@@ -250,27 +223,30 @@ fn snapshot_names(sim: &Sim) -> Vec<String> {
 fn ask(seed: u64, met: &mut Met) {
     let mut random = Random(seed);
     let world = random::world(&mut random);
+    let far = random::far(&world);
     let mut sim = Sim::new(&world);
     sim.silence();
     let mut oracle = Oracle::new(&world);
     for _ in 0..PACKETS {
-        let (sender, next, sent) = random::packet(&mut random, &world);
-        let arrived = check(&mut sim, &mut oracle, &world, sender, next, sent, met);
+        let (sender, next, sent) = random::packet(&mut random, &world, &far);
+        let (way, arrived) = check(&mut sim, &mut oracle, &world, (sender, next, sent), met);
         // Now and then the receiver answers, by its router or straight.
         if let Some((eni, arrived)) = arrived
-            && let Some(what) = answer(arrived.what)
-            && random.one_in(2)
+            && let Some(what) = answer(&mut random, arrived.what)
         {
             let receiver = world.network_interface(eni).unwrap();
             let reply = Datum { src: arrived.dst, dst: arrived.src, what, ttl: 255 };
             let neighbour = world.network_interfaces().find(|other| {
                 other.subnet == receiver.subnet && other.private_ip == reply.dst && other.id != receiver.id
             });
-            let next = neighbour.map_or(NextHop::Router, |other| NextHop::Neighbour(other.id));
+            let to = neighbour.map_or(NextHop::Router, |other| NextHop::Neighbour(other.id));
+            let (back, arrived) = check(&mut sim, &mut oracle, &world, (eni, to, reply), met);
             met.count("replied", true);
-            check(&mut sim, &mut oracle, &world, eni, next, reply, met);
+            met.count("reply by another way", back.iter().rev().ne(&way));
+            if arrived.is_some() {
+                go_on(&mut random, &mut sim, &mut oracle, &world, (sender, next, sent), met);
+            }
         }
-        met.count("packets", true);
     }
     met.count("worlds with a gateway", world.nat_gateways().count() > 0);
     let appliances = world
@@ -279,11 +255,31 @@ fn ask(seed: u64, met: &mut Met) {
     met.count("worlds with an appliance", appliances.count() > 0);
 }
 
-fn answer(what: What) -> Option<What> {
+/// Who has opened a TCP connection says more on it or resets it, perhaps after so long that nobody knows of it.
+fn go_on(
+    random: &mut Random,
+    sim: &mut Sim,
+    oracle: &mut Oracle<'_>,
+    world: &World,
+    (sender, next, sent): (NetworkInterfaceId, NextHop, Datum),
+    met: &mut Met,
+) {
+    let What::Tcp(from, to, _) = sent.what else { return };
+    if random.one_in(2) {
+        sim.wait(500_000);
+        oracle.forget();
+    }
+    for tcp in [random.of(&[Tcp::Ack, Tcp::Rst]), random.of(&[Tcp::Ack, Tcp::Syn])] {
+        check(sim, oracle, world, (sender, next, Datum { what: What::Tcp(from, to, tcp), ..sent }), met);
+    }
+}
+
+fn answer(random: &mut Random, what: What) -> Option<What> {
     Some(match what {
+        _ if random.one_in(2) => return None,
         What::Echo(id) => What::EchoReply(id),
         What::Udp(from, to) => What::Udp(to, from),
-        What::Tcp(from, to, Tcp::Syn) => What::Tcp(to, from, Tcp::SynAck),
+        What::Tcp(from, to, Tcp::Syn) => What::Tcp(to, from, random.of(&[Tcp::SynAck, Tcp::SynAck, Tcp::Rst])),
         _ => return None,
     })
 }
@@ -313,8 +309,19 @@ fn the_walk_and_the_oracle_agree() {
             "delivered",
             "answered",
             "translated",
+            "through two gateways",
+            "reset",
             "replied",
+            "reply by another way",
             "same subnet",
+            "hairpin",
+            "overlapping VPCs",
+            "overlapping routes",
+            "overlapping rules",
+            "contradicting entries",
+            "reference",
+            "reference behind a middlebox",
+            "tracked by path",
             "source check",
             "security group",
             "no route",

@@ -10,7 +10,7 @@
 //! - `worlds.rs`: worlds to test in, made by the operations that lab files are made of.
 //! - `frame.rs`: frames to send, and what is seen of those that arrive. Each arriving frame's checksums are verified.
 //! - `host.rs`: a host's answers: echo, closed ports, open ports.
-//! - `oracle.rs`: what AWS does with a packet, straight from the model; `random.rs`: worlds and packets to ask it about.
+//! - `oracle/`: what AWS does with a packet, straight from the model; `random.rs`: worlds and packets to ask it about.
 //! - `fuzz.rs`: conversations of any bytes, for the fuzzer (`fuzz/`) and for the test that replays its corpus.
 //!
 //! For tests only; it may panic.

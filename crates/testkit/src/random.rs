@@ -41,6 +41,9 @@ impl Random {
 /// Ports that rules and packets have in common, so that they often meet.
 const PORTS: [u16; 5] = [22, 53, 80, 443, 40_000];
 
+/// Destinations of routes out of the VPC, one inside the other.
+const OUTSIDE: [&str; 6] = ["0.0.0.0/0", "0.0.0.0/0", "10.0.0.0/8", "192.0.0.0/16", "192.0.2.0/24", "192.0.2.128/25"];
+
 /// A world with one or two VPCs, which may have the same addresses.
 pub fn world(random: &mut Random) -> World {
     let mut b = Builder::default();
@@ -59,7 +62,7 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
     for n in 0..1 + random.below(3) {
         let references = groups.clone();
         let everything = (Traffic::All, Peer::Cidr("0.0.0.0/0".parse().unwrap()));
-        let mut unique = if random.one_in(4) { Vec::new() } else { vec![everything] };
+        let mut unique = if random.one_in(2) { Vec::new() } else { vec![everything] };
         for _ in 0..random.below(3) {
             let rule = (traffic(random), peer(random, block, &references));
             if !unique.contains(&rule) {
@@ -67,6 +70,10 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
             }
         }
         let group = b.group(vpc, &format!("group-{n}"), &unique);
+        // As the default group does.
+        if !unique.contains(&everything) && !random.one_in(4) {
+            b.ingress(group, (Traffic::All, Peer::SecurityGroup(group)));
+        }
         if random.one_in(12) {
             let egress: Vec<_> =
                 (0..random.below(2)).map(|_| (traffic(random), peer(random, block, &references))).collect();
@@ -75,7 +82,7 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
         groups.push(group);
     }
     let mut subnets = Vec::new();
-    for n in 0..2 + random.below(3) {
+    for n in 0..2 + random.below(4) {
         let subnet = b.subnet(vpc, &format!("subnet-{number}-{n}"), &format!("10.{block}.{n}.0/24"));
         if random.one_in(5) {
             let mut entries = Vec::new();
@@ -97,10 +104,9 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
     let mut targets: Vec<RouteTarget> = igw.map(RouteTarget::InternetGateway).into_iter().collect();
     let mut gateways = Vec::new();
     for (n, subnet) in subnets.iter().enumerate() {
-        // One per VPC: behind two in a row nobody outside could tell the first one's port.
-        if gateways.is_empty() && random.one_in(2) {
+        if random.one_in(2) {
             let nat = b.nat_gateway(*subnet, &format!("nat-{number}-{n}"), &format!("10.{block}.{n}.200"));
-            gateways.push(RouteTarget::NatGateway(nat));
+            gateways.push((n, RouteTarget::NatGateway(nat)));
         }
         for host in 0..1 + random.below(2) {
             let mut carried = vec![random.of(&groups)];
@@ -108,7 +114,7 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
                 carried.push(random.of(&groups));
                 carried.dedup();
             }
-            let check = !random.one_in(4);
+            let check = !random.one_in(3);
             let name = format!("i-{number}-{n}-{host}");
             let eni = b.instance(*subnet, &name, &format!("10.{block}.{n}.{}", 10 + host), &carried, check);
             if !check {
@@ -117,25 +123,47 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
         }
     }
     // Twice, so that they are as usual as on AWS.
-    targets.extend(gateways.iter().chain(&gateways));
-    for subnet in &subnets {
-        if targets.is_empty() || random.one_in(8) {
+    targets.extend(gateways.iter().chain(&gateways).map(|(_, gateway)| *gateway));
+    let chain = chain(random, subnets.len(), &gateways);
+    for (n, subnet) in subnets.iter().enumerate() {
+        let chained: Vec<_> = chain.iter().filter(|(from, ..)| *from == n).collect();
+        if chained.is_empty() && (targets.is_empty() || random.one_in(8)) {
             continue;
         }
         let table = b.route_table(vpc, *subnet);
-        for _ in 0..1 + random.below(4) {
-            let target = random.of(&targets);
+        for (_, to, gateway) in &chained {
+            b.route(table, &format!("10.{block}.{to}.0/24"), *gateway);
+        }
+        for _ in 0..random.below(5) {
             // What AWS refuses, as a more specific route to an internet gateway or a second route, is left out.
-            let destination = match random.below(5) {
-                0 => "0.0.0.0/0".to_owned(),
-                1..=3 => format!("10.{block}.{}.0/24", random.below(subnets.len())),
-                _ => random.of(&["192.0.2.0/24", "192.0.0.0/16", "192.0.2.128/25", "10.0.0.0/8"]).to_owned(),
+            let inside = !random.one_in(3);
+            let destination = match inside {
+                true => format!("10.{block}.{}.0/24", random.below(subnets.len())),
+                false => random.of(&OUTSIDE).to_owned(),
             };
             let destination = destination.parse().unwrap();
+            let target = match igw {
+                Some(igw) if !inside && random.one_in(2) => RouteTarget::InternetGateway(igw),
+                _ => random.of(&targets),
+            };
             let _ =
                 b.world.apply(Op::CreateRoute { route_table: table, destination, target, origin: Origin::default() });
         }
     }
+}
+
+/// Routes, as (from, to, target), that lead from one subnet to another through two gateways in a row; or none.
+fn chain(random: &mut Random, subnets: usize, gateways: &[(usize, RouteTarget)]) -> Vec<(usize, usize, RouteTarget)> {
+    if gateways.len() < 2 || subnets < 4 {
+        return Vec::new();
+    }
+    let first = random.below(gateways.len());
+    let second = (first + 1 + random.below(gateways.len() - 1)) % gateways.len();
+    let (first, second) = (gateways[first], gateways[second]);
+    let ends: Vec<_> = (0..subnets).filter(|n| *n != first.0 && *n != second.0).collect();
+    let from = random.below(ends.len());
+    let to = (from + 1 + random.below(ends.len() - 1)) % ends.len();
+    vec![(ends[from], ends[to], first.1), (first.0, ends[to], second.1)]
 }
 
 fn traffic(random: &mut Random) -> Traffic {
@@ -170,36 +198,80 @@ fn peer(random: &mut Random, block: usize, groups: &[SecurityGroupId]) -> Peer {
     Peer::Cidr(block_text(random, block).parse::<IpNet>().unwrap())
 }
 
-/// A packet that an instance of the world sends, and its next hop.
-pub fn packet(random: &mut Random, world: &World) -> (NetworkInterfaceId, NextHop, Datum) {
-    let all: Vec<_> = world.network_interfaces().collect();
-    let guests: Vec<_> = all.iter().filter(|eni| matches!(eni.attachment, Attachment::Instance { .. })).collect();
-    let sender = guests[random.below(guests.len())];
-    let vpc_of = |eni: &NetworkInterface| world.subnet(eni.subnet).unwrap().vpc;
-    let near: Vec<_> = all.iter().filter(|eni| vpc_of(eni) == vpc_of(sender)).collect();
-    let other = if random.one_in(10) { all[random.below(all.len())] } else { near[random.below(near.len())] };
-    let dst = match random.below(30) {
-        0 | 4 | 5 => Ipv4Addr::new(192, 0, 2, random.of(&[1, 200])),
-        1 => Ipv4Addr::new(10, 0, 3, 77),
-        2 | 6 => {
-            random.of(&[Ipv4Addr::new(10, 200, 0, 1), Ipv4Addr::new(10, 0, 1, 1), Ipv4Addr::new(169, 254, 169, 254)])
-        }
-        3 => random.of(&[Ipv4Addr::new(224, 0, 0, 5), Ipv4Addr::BROADCAST, Ipv4Addr::new(0, 0, 0, 9)]),
-        _ => other.private_ip,
+/// Senders and addresses with NAT gateways between: two, or in a world without such at least one.
+#[must_use]
+pub fn far(world: &World) -> Vec<(NetworkInterfaceId, Ipv4Addr)> {
+    let guests = || world.network_interfaces().filter(|eni| is_guest(eni));
+    let between = |count| {
+        let pairs = guests().flat_map(|from| guests().map(move |to| (from, to)));
+        let pairs = pairs.filter(|(from, to)| from.id != to.id && gateways_between(world, from, to) == count);
+        pairs.map(|(from, to)| (from.id, to.private_ip)).collect::<Vec<_>>()
     };
-    // Appliances forward what others have sent.
-    let foreign = random.one_in(if sender.source_dest_check { 16 } else { 2 });
-    let src = if foreign { near[random.below(near.len())].private_ip } else { sender.private_ip };
+    let two = between(2);
+    if two.is_empty() { between(1) } else { two }
+}
+
+fn is_guest(eni: &NetworkInterface) -> bool {
+    matches!(eni.attachment, Attachment::Instance { .. })
+}
+
+/// How many gateways the routes lead through; a loop counts three.
+fn gateways_between(world: &World, from: &NetworkInterface, to: &NetworkInterface) -> usize {
+    let next = |subnet: &SubnetId| {
+        let routes = &world.route_table_of(world.subnet(*subnet).unwrap()).unwrap().routes;
+        let covering = routes.iter().filter(|route| route.destination.contains(&IpNet::V4(to.private_ip.into())));
+        match covering.max_by_key(|route| route.destination.prefix_len())?.target {
+            RouteTarget::NatGateway(nat) => Some(world.nat_gateway(nat).unwrap().subnet),
+            _ => None,
+        }
+    };
+    std::iter::successors(next(&from.subnet), next).take(3).count()
+}
+
+/// A packet that an instance of the world sends, and its next hop. `far` are [`far`]'s pairs.
+pub fn packet(
+    random: &mut Random,
+    world: &World,
+    far: &[(NetworkInterfaceId, Ipv4Addr)],
+) -> (NetworkInterfaceId, NextHop, Datum) {
     let (from, to) = (random.of(&PORTS), random.of(&PORTS));
     let what = match random.below(10) {
         0 | 1 => What::Echo(from),
         2 => What::EchoReply(from),
-        3..=5 => What::Udp(from, to),
-        6 | 7 => What::Tcp(from, to, Tcp::Syn),
-        8 => What::Tcp(from, to, random.of(&[Tcp::Ack, Tcp::SynAck])),
+        3 | 4 => What::Udp(from, to),
+        5 | 6 => What::Tcp(from, to, Tcp::Syn),
+        7 | 8 => What::Tcp(from, to, random.of(&[Tcp::Ack, Tcp::Ack, Tcp::SynAck, Tcp::Rst])),
         _ => What::Other(47),
     };
     let ttl = random.of(&[255, 255, 255, 64, 2, 1]);
+    if !far.is_empty() && random.one_in(3) {
+        let (sender, dst) = random.of(far);
+        let src = world.network_interface(sender).unwrap().private_ip;
+        return (sender, NextHop::Router, Datum { src, dst, what, ttl });
+    }
+    let all: Vec<_> = world.network_interfaces().collect();
+    let guests: Vec<_> = all.iter().filter(|eni| is_guest(eni)).collect();
+    let sender = guests[random.below(guests.len())];
+    let vpc_of = |eni: &NetworkInterface| world.subnet(eni.subnet).unwrap().vpc;
+    let near: Vec<_> = all.iter().filter(|eni| vpc_of(eni) == vpc_of(sender)).collect();
+    let other = if random.one_in(10) { all[random.below(all.len())] } else { near[random.below(near.len())] };
+    let groups_and_nobody = [Ipv4Addr::new(224, 0, 0, 5), Ipv4Addr::BROADCAST, Ipv4Addr::new(0, 0, 0, 9)];
+    let dst = match random.below(30) {
+        0 | 4 | 5 | 7 => Ipv4Addr::new(192, 0, 2, random.of(&[1, 200])),
+        1 => Ipv4Addr::new(10, 0, 3, 77),
+        2 | 6 => {
+            random.of(&[Ipv4Addr::new(10, 200, 0, 1), Ipv4Addr::new(10, 0, 1, 1), Ipv4Addr::new(169, 254, 169, 254)])
+        }
+        3 => random.of(&groups_and_nobody),
+        _ => other.private_ip,
+    };
+    // Appliances forward what others have sent.
+    let foreign = random.one_in(if sender.source_dest_check { 16 } else { 2 });
+    let src = match foreign {
+        true if random.one_in(20) => random.of(&groups_and_nobody),
+        true => near[random.below(near.len())].private_ip,
+        false => sender.private_ip,
+    };
     let neighbours: Vec<_> = all.iter().filter(|eni| eni.subnet == sender.subnet && eni.id != sender.id).collect();
     let next = match neighbours.iter().find(|eni| eni.private_ip == dst) {
         Some(neighbour) if !random.one_in(3) => NextHop::Neighbour(neighbour.id),

@@ -88,10 +88,15 @@ impl Builder {
         let (name, description) = (name.to_owned(), name.to_owned());
         let (tags, origin) = (Tags::default(), Origin::default());
         self.apply(Op::CreateSecurityGroup { id, vpc, name, description, tags, origin });
-        for (traffic, peer) in ingress {
-            self.apply(Op::AuthorizeSecurityGroupIngress { group: id, rule: rule(*traffic, *peer) });
+        for admitted in ingress {
+            self.ingress(id, *admitted);
         }
         id
+    }
+
+    /// Lets more in by a group.
+    pub fn ingress(&mut self, group: SecurityGroupId, (traffic, peer): (Traffic, Peer)) {
+        self.apply(Op::AuthorizeSecurityGroupIngress { group, rule: rule(traffic, peer) });
     }
 
     /// Takes a group's egress rules, and gives it these.
