@@ -72,7 +72,7 @@ fn seen_port(sim: &Sim, (nat, src, dst, flow): Session) -> Option<u16> {
     let (protocol, src_port, dst_port) = flow;
     let flow = Flow { src: src.into(), dst: dst.into(), protocol, src_port, dst_port };
     let key = SessionKey { nat: sim.snapshot.eni(gateway.eni).serial, flow };
-    sim.engine.state().sessions(sim.now).into_iter().find(|(other, _)| *other == key).map(|(_, session)| session.port)
+    sim.engine.state().sessions(sim.now).into_iter().find(|(other, _)| *other == key).map(|(_, s)| s.endpoint.port)
 }
 
 fn agrees(place: Place, dropped: &Dropped) -> bool {
