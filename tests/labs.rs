@@ -4,6 +4,8 @@
 
 #[path = "scenarios/changes.rs"]
 mod changes;
+#[path = "scenarios/crashes.rs"]
+mod crashes;
 #[path = "scenarios/inside_one_vpc.rs"]
 mod inside_one_vpc;
 #[path = "scenarios/interfaces.rs"]

@@ -9,21 +9,26 @@ use crate::lab::{Lab, PATIENCE, lab_or_skip, said};
 const ARTICLE: &str = include_str!("../../configs/nat-gateway-east-west/lab.yaml");
 
 /// The process of this role.
-fn process(lab: &Lab, role: &str) -> i32 {
+pub fn process(lab: &Lab, role: &str) -> i32 {
+    find_process(lab, role).unwrap()
+}
+
+/// The same, if there is one.
+pub fn find_process(lab: &Lab, role: &str) -> Option<i32> {
     let line = format!("minivpc\0{role}\0{}\0", crate::lab::runtime().join(&lab.name).display());
     let mut all = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
         let found = fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|other| other.starts_with(&line));
         found.then(|| entry.file_name().to_string_lossy().parse().unwrap())
     });
     // PID 1 of a guest is a copy of the keeper, and younger.
-    all.by_ref().min().unwrap()
+    all.by_ref().min()
 }
 
-fn kill(pid: i32) {
+pub fn kill(pid: i32) {
     assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }
 
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
@@ -50,19 +55,7 @@ fn of_several_ups_at_once_one_comes_up_and_the_others_say_so() {
     }
 }
 
-#[test]
-fn without_its_engine_a_lab_says_so_and_goes_down() {
-    let lab = lab_or_skip!(ARTICLE);
-    let keeper = process(&lab, "keeper");
-    kill(process(&lab, "engine"));
-    until("the socket falls silent", || !lab.minivpc(&["status", "--lab", &lab.name]).status.success());
-    let status = lab.minivpc(&["status", "--lab", &lab.name]);
-    assert!(String::from_utf8_lossy(&status.stderr).contains("doesn't answer"));
-    assert!(lab.down().status.success());
-    assert!(!fs::exists(format!("/proc/{keeper}/ns")).unwrap_or(false) || is_zombie(keeper));
-}
-
-fn is_zombie(pid: i32) -> bool {
+pub fn is_zombie(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| status.contains("State:\tZ"))
 }
 
@@ -72,6 +65,10 @@ fn without_its_keeper_nothing_lives_and_the_lab_comes_up_again() {
     let engine = process(&lab, "engine");
     kill(process(&lab, "keeper"));
     until("the engine ends", || !fs::exists(format!("/proc/{engine}")).unwrap() || is_zombie(engine));
+    let status = lab.minivpc(&["status", "--lab", &lab.name]);
+    let words = String::from_utf8_lossy(&status.stderr).into_owned();
+    assert!(words.contains(&format!("`minivpc down --lab {}` removes what it has left", lab.name)), "{words}");
+    assert!(said(&lab.minivpc(&["labs"])).contains(&format!("{}  (dead", lab.name)));
     let up = lab.minivpc(&["up", lab.file.to_str().unwrap()]);
     assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
     lab.exec("source", &["ping", "-c", "1", "10.0.1.55"]);

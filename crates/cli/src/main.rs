@@ -92,8 +92,13 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             say(&format!("{} is down", lab.name()))?;
         }
         Command::Labs { json } => {
-            let names: Vec<_> = Lab::all()?.iter().map(|lab| lab.name().to_owned()).collect();
-            show(json, &Value::from(names.clone()), || names.join("\n"))?;
+            let labs = Lab::all()?;
+            let names: Vec<_> = labs.iter().map(Lab::name).collect();
+            let line = |lab: &Lab| match lab.is_up() {
+                Ok(true) => lab.name().to_owned(),
+                _ => format!("{0}  (dead: `minivpc down --lab {0}` removes what it has left)", lab.name()),
+            };
+            show(json, &Value::from(names), || labs.iter().map(line).collect::<Vec<_>>().join("\n"))?;
         }
         Command::Exec { scope, instance, command } => return enter(&scope, &instance, &command),
         Command::Shell { scope, instance } => return enter(&scope, &instance, &[shell()]),

@@ -79,8 +79,15 @@ pub fn status(status: &Status) -> String {
         let rows = status.internet_gateways.iter().map(|igw| vec![igw.name.clone(), igw.vpc.clone(), igw.id.clone()]);
         let _ = write!(text, "\n{}", columns(&["INTERNET GATEWAY", "VPC", "ID"], rows));
     }
-    let Status { lab, up_seconds, connections, drops, .. } = status;
+    let Status { lab, up_seconds, connections, drops, engine_deaths, engine_seconds, .. } = status;
     let _ = write!(text, "\nlab {lab}, up {up_seconds} s, {connections} connections, {drops} packets dropped");
+    if *engine_deaths > 0 {
+        let times = if *engine_deaths == 1 { "once".to_owned() } else { format!("{engine_deaths} times") };
+        let _ = write!(
+            text,
+            "\nits engine died {times}, the last time {engine_seconds} s ago; what began in the second before was lost"
+        );
+    }
     text
 }
 

@@ -24,6 +24,7 @@ mod scalar;
 use std::collections::BTreeMap;
 
 use minivpc_model::{InstanceId, KeptRoutes, Op, Origin, Refusal, World, plan};
+use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 
 pub use mistake::{Mistake, Place};
@@ -32,7 +33,7 @@ pub use mistake::{Mistake, Place};
 const LONGEST: usize = 4 << 20;
 
 /// A lab that could run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Lab {
     /// Its name.
     pub name: String,
@@ -47,7 +48,7 @@ pub struct Lab {
 }
 
 /// The part of an instance that its owner sets inside.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guest {
     /// Network settings, name and value: `net.ipv4.ip_forward`, `1`.
     pub sysctls: Vec<(String, String)>,

@@ -84,6 +84,8 @@ impl Answers<'_> {
         view::Status {
             lab: self.views.lab.name.clone(),
             up_seconds: self.running.clock.elapsed().as_secs(),
+            engine_deaths: self.running.deaths,
+            engine_seconds: self.running.now().since(self.running.took_over).0 / 1_000_000_000,
             instances: self.instances(),
             nat_gateways: self.views.nat_gateways(state, now),
             internet_gateways: self.views.internet_gateways(),

@@ -11,14 +11,18 @@ use std::time::{Duration, Instant};
 use minivpc_dataplane::Engine;
 use minivpc_dataplane::state::NatKey;
 use minivpc_host::guest::exec::{Directory, exec};
-use minivpc_host::{HostError, Keeper, Worker};
+use minivpc_host::{Clock, HostError, Keeper, Worker};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
 
 use crate::guest;
 use crate::protocol::{Change, Failure, LabFile, Request};
-use crate::running::{Running, SAVED};
+use crate::running::{Base, Running, SAVED};
+use crate::saved::{self, Saved};
 
+/// How often flows that have ended are forgotten, and the others written down.
+const INTERVAL: Duration = Duration::from_secs(1);
 /// Longest request, bytes: a lab file has at most 4 MiB, and each of its characters may be escaped.
 const LONGEST: u64 = 32 << 20;
 
@@ -50,7 +54,7 @@ pub fn run_keeper() -> Result<(), HostError> {
     )
 }
 
-/// Runs the engine of the lab in `directory` until its keeper ends. Closes standard output when the lab is up; what
+/// Runs the engine of the lab in `directory`; it dies with the keeper. Closes standard output when the lab is up; what
 /// stands there before is why it isn't. `file` is where the lab file was read.
 ///
 /// # Errors
@@ -61,11 +65,7 @@ pub fn run_engine(directory: &Path, file: PathBuf) -> Result<(), Box<dyn std::er
     // The commands of guests are the runtime's children.
     let started = runtime.block_on(async { start(directory, file) });
     match started {
-        Ok(running) => {
-            end_with_keeper(directory)?;
-            runtime.block_on(serve(running, directory.join("control.sock")))?;
-            Ok(())
-        }
+        Ok((running, moving)) => Ok(runtime.block_on(serve(running, moving, &directory.join("control.sock")))?),
         Err(error) => {
             // `up` waits for it.
             println!("{error}");
@@ -90,31 +90,51 @@ done"#;
     exec(&init, &command, Directory::ReadOnly)
 }
 
-fn start(directory: &Path, path: PathBuf) -> Result<Running, EngineError> {
+fn start(directory: &Path, path: PathBuf) -> Result<(Running, Arc<Notify>), EngineError> {
     rustix::process::setsid().map_err(io::Error::from)?;
     log_to_stderr();
-    let text = fs::read_to_string(directory.join(SAVED))?;
     let keeper = Keeper::connect(&directory.join("keeper.sock"))?;
-    // Two `up`s have different keys, so a NAT gateway's ports differ too.
-    let random = RandomState::new();
-    let key = (u128::from(random.hash_one(1)) << 64 | u128::from(random.hash_one(2))).to_ne_bytes();
-    let engine = Arc::new(Engine::new(NatKey(key)));
-    let clock = Instant::now();
-    let (worker, publisher) = Worker::new(Arc::clone(&engine), clock)?;
+    let saved = Saved::read(directory)?;
+    let base = match &saved {
+        Some(Saved { key, clock, deaths, .. }) => Base { key: *key, clock: *clock, deaths: deaths + 1 },
+        None => Base { key: random_key(), clock: Clock::start(), deaths: 0 },
+    };
+    let engine = Arc::new(Engine::new(base.key));
+    let moving = Arc::new(Notify::new());
+    let tell = Arc::clone(&moving);
+    let (worker, publisher) = Worker::new(Arc::clone(&engine), base.clock, move || tell.notify_one())?;
     std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
         // However it ends, a lab whose packets nobody moves must not look as if it were up.
         let _end = EndProcess;
         let failed = worker.run();
         tracing::error!(?failed, "the worker ended");
     })?;
-    let running = Running::new(directory.to_owned(), engine, publisher, keeper, clock);
-    let up = running.answer(Request::Change(Change::Apply(LabFile { path, text })));
+    let running = Running::new(directory.to_owned(), engine, publisher, keeper, base);
+    let up = match saved {
+        Some(saved) => running.take_over(saved),
+        None => first_up(&running, path),
+    };
     up.map_err(|failure| match failure {
         Failure::Refused(words) => EngineError::Refused(words),
         Failure::Mistake(mistake) => EngineError::Refused(mistake.to_string()),
     })?;
-    tracing::info!("up");
-    Ok(running)
+    tracing::info!(deaths = running.deaths, "up");
+    Ok((running, moving))
+}
+
+fn first_up(running: &Running, path: PathBuf) -> Result<(), Failure> {
+    // An engine that died on its way here may have left some.
+    for guest in running.keeper.guests()? {
+        running.keeper.remove_guest(&guest.name)?;
+    }
+    let text = fs::read_to_string(running.directory.join(SAVED))?;
+    running.answer(Request::Change(Change::Apply(LabFile { path, text }))).map(drop)
+}
+
+/// Two `up`s have different keys, so a NAT gateway's ports differ too.
+fn random_key() -> NatKey {
+    let random = RandomState::new();
+    NatKey((u128::from(random.hash_one(1)) << 64 | u128::from(random.hash_one(2))).to_ne_bytes())
 }
 
 /// Ends the process when it is dropped, also by a panic.
@@ -126,28 +146,45 @@ impl Drop for EndProcess {
     }
 }
 
-/// Guests die with their keeper; an engine without guests has nothing to do.
-fn end_with_keeper(directory: &Path) -> Result<(), EngineError> {
-    let keeper = Keeper::connect(&directory.join("keeper.sock"))?;
-    std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
-        keeper.wait_for_end();
-        std::process::exit(0);
-    })?;
-    Ok(())
+/// Forgets flows that have ended, and writes down those that live, about once a second while there are any.
+async fn keep_flows(running: Arc<Running>, moving: Arc<Notify>) {
+    let state = running.engine.state();
+    let mut written = 0;
+    loop {
+        if state.is_empty() && written == 0 {
+            running.publisher.wake_me();
+            if state.is_empty() {
+                moving.notified().await;
+            }
+        }
+        let begin = Instant::now();
+        state.sweep(running.now());
+        guest::shorten_logs(&running.directory);
+        let keeping = Arc::clone(&running);
+        let kept = tokio::task::spawn_blocking(move || {
+            let flows = keeping.engine.state().checkpoint(keeping.now());
+            saved::write_flows(&keeping.directory, &flows).map(|()| flows.flows())
+        });
+        match kept.await {
+            Ok(Ok(count)) => written = count,
+            Ok(Err(error)) => tracing::warn!(%error, "writing down the flows"),
+            Err(error) => tracing::error!(%error, "writing down the flows"),
+        }
+        // A million flows take longer than it is worth to have them each second.
+        tokio::time::sleep(INTERVAL.max(10 * begin.elapsed())).await;
+    }
 }
 
-async fn serve(running: Running, socket: PathBuf) -> io::Result<()> {
+async fn serve(running: Running, moving: Arc<Notify>, socket: &Path) -> io::Result<()> {
+    // An engine that was killed leaves its socket.
+    match fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let listener = UnixListener::bind(socket)?;
+    running.keeper.serving().map_err(io::Error::other)?;
     let running = Arc::new(running);
-    let swept = Arc::clone(&running);
-    tokio::spawn(async move {
-        let mut every = tokio::time::interval(Duration::from_secs(1));
-        loop {
-            every.tick().await;
-            swept.engine.state().sweep(swept.now());
-            guest::shorten_logs(&swept.directory);
-        }
-    });
+    tokio::spawn(keep_flows(Arc::clone(&running), moving));
     // `up` reads our standard output to its end.
     rustix::stdio::dup2_stdout(fs::File::options().write(true).open("/dev/null")?)?;
     loop {

@@ -1,5 +1,6 @@
 //! A lab on this machine: its directory, its beginning and its end.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -7,8 +8,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::SystemTime;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use minivpc_config::Mistake;
 use minivpc_dataplane::compile;
@@ -16,7 +18,7 @@ use minivpc_host::{HostError, Keeper, Process, TUN};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
-use crate::protocol::{Change, Failure, LabFile, Question, Request, say};
+use crate::protocol::{Change, Failure, LabFile, Question, Request, SayError, say};
 use crate::running::SAVED;
 use crate::view::Summary;
 
@@ -76,6 +78,14 @@ pub enum LabError {
     /// The engine refused a question.
     #[error("{0}")]
     Refused(String),
+    /// Its keeper was killed, and with it all that it had.
+    #[error("lab '{0}' is dead: its keeper was killed; `minivpc down --lab {0}` removes what it has left")]
+    Dead(String),
+    /// The engine died between order and answer.
+    #[error(
+        "the engine of lab '{0}' died meanwhile; another one has taken over: see what it has with `minivpc status`"
+    )]
+    Interrupted(String),
     /// The engine is gone.
     #[error("the engine of lab '{name}' doesn't answer ({source}); its output is in {}; `minivpc down` removes the lab", log.display())]
     NoEngine {
@@ -87,6 +97,9 @@ pub enum LabError {
         source: io::Error,
     },
 }
+
+/// How long an engine may take to take over from one that has died.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A lab that has come up.
 pub struct Started {
@@ -240,12 +253,28 @@ impl Lab {
     }
 
     fn say(&self, request: &Request) -> Result<Value, LabError> {
-        let answer = say(&self.file("control.sock"), request);
         let no_engine = |source| LabError::NoEngine { name: self.name.clone(), log: self.file("engine.log"), source };
-        answer.map_err(no_engine)?.map_err(|failure| match failure {
-            Failure::Refused(words) => LabError::Refused(words),
-            Failure::Mistake(mistake) => LabError::Mistake(mistake),
-        })
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match say(&self.file("control.sock"), request) {
+                Ok(answer) => {
+                    return answer.map_err(|failure| match failure {
+                        Failure::Refused(words) => LabError::Refused(words),
+                        Failure::Mistake(mistake) => LabError::Mistake(mistake),
+                    });
+                }
+                Err(SayError::Unheard(source)) if !self.is_up()? => {
+                    drop(source);
+                    return Err(LabError::Dead(self.name.clone()));
+                }
+                // The keeper starts another one.
+                Err(SayError::Unheard(_)) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+                // A question may be asked twice, but what was to be changed may have been.
+                Err(SayError::Unanswered) if matches!(request, Request::Ask(_)) && Instant::now() < deadline => {}
+                Err(SayError::Unanswered) => return Err(LabError::Interrupted(self.name.clone())),
+                Err(SayError::Unheard(source)) => return Err(no_engine(source)),
+            }
+        }
     }
 
     /// The running lab that a lab file describes.
@@ -302,7 +331,10 @@ impl Lab {
     }
 
     /// Is there a keeper? One that was killed leaves its socket.
-    fn is_up(&self) -> Result<bool, LabError> {
+    ///
+    /// # Errors
+    /// When it can't be told.
+    pub fn is_up(&self) -> Result<bool, LabError> {
         let socket = self.file("keeper.sock");
         match self.keeper() {
             Ok(_) => Ok(true),
@@ -339,25 +371,22 @@ impl Lab {
         if let Some(tun) = tun {
             keeper.env(TUN, std::path::absolute(tun).map_err(at(tun))?);
         }
-        if let Err(error) = Keeper::spawn(keeper, &self.file("keeper.sock")) {
-            return Err(LabError::Refused(format!("{error}\n{}", self.last_words()).trim_end().to_owned()));
-        }
+        let keeper = Keeper::spawn(keeper, &self.file("keeper.sock"));
+        let keeper = keeper
+            .map_err(|error| LabError::Refused(format!("{error}\n{}", self.last_words()).trim_end().to_owned()))?;
 
-        let mut engine = self.process("engine")?;
-        engine.arg("--file").arg(&file.path);
-        let executable = engine.get_program().to_owned();
-        let spawned = engine.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-        let mut spawned = spawned.map_err(at(Path::new(&executable)))?;
+        let arguments = [OsStr::new("engine"), self.directory.as_os_str(), OsStr::new("--file"), file.path.as_os_str()];
+        let (output, theirs) = rustix::pipe::pipe().map_err(io::Error::from).map_err(at(&self.directory))?;
+        let log = self.log("engine")?.into();
+        keeper.start_engine(arguments.map(OsStr::to_owned).to_vec(), theirs, log)?;
         // It says what went wrong, or nothing when it is ready.
         let mut said = String::new();
-        if let Some(mut output) = spawned.stdout.take() {
-            output.read_to_string(&mut said).map_err(at(&self.directory))?;
-        }
+        File::from(output).read_to_string(&mut said).map_err(at(&self.directory))?;
         if !self.file("control.sock").exists() || !said.is_empty() {
             let said = if said.is_empty() { self.last_words() } else { said };
             return Err(LabError::Refused(said.trim_end().to_owned()));
         }
-        Ok(())
+        Ok(keeper.commit()?)
     }
 
     fn last_words(&self) -> String {
@@ -365,13 +394,17 @@ impl Lab {
         format!("the lab didn't come up: {}{}", words("keeper.log"), words("engine.log"))
     }
 
-    /// This program again, as one of the lab's processes.
-    fn process(&self, role: &str) -> Result<Command, LabError> {
+    fn log(&self, role: &str) -> Result<File, LabError> {
         let path = self.file(&format!("{role}.log"));
-        let log = File::options().create(true).append(true).open(&path).map_err(at(&path))?;
+        File::options().create(true).append(true).open(&path).map_err(at(&path))
+    }
+
+    /// This program again, as the lab's keeper.
+    fn process(&self, role: &str) -> Result<Command, LabError> {
+        let log = self.log(role)?;
         let mut command = Command::new("/proc/self/exe");
         command.arg0("minivpc");
-        let copy = log.try_clone().map_err(at(&path))?;
+        let copy = log.try_clone().map_err(at(&self.directory))?;
         command.arg(role).arg(&self.directory).stdout(copy).stderr(log).current_dir("/");
         Ok(command)
     }

@@ -1,8 +1,8 @@
 //! What is one running lab, and how does one talk to it?
 //!
 //! ```text
-//!   up ─ reads lab.yaml ─ starts ─┬─ keeper  (host)
-//!                                 └─ engine ─ World → Snapshot → Worker
+//!   up ─ reads lab.yaml ─ starts ─ keeper  (host)
+//!                                    └─ engine ─ World → Snapshot → Worker
 //!                                       ↑ control.sock: one JSON line asks or orders, one answers
 //!   status, trace, plan, apply, stop … ─┘
 //! ```
@@ -14,6 +14,7 @@
 //! - `lab.rs`: the directory, up, down, which labs there are.
 //! - `engine.rs`: the engine process, its threads and its socket; `protocol.rs`: what is said there.
 //! - `running.rs`: what runs, and how it changes, all at once or not at all; `guest.rs`: instances as guests.
+//! - `saved.rs`: what the next engine takes over when one dies.
 //! - `answer.rs`: questions answered; `views.rs` and `view.rs`: what is answered, which is also what `--json` prints.
 //! - `describe.rs`: resources as AWS's describe calls answer; `change.rs`: changes as the EC2 actions they consist of.
 //!
@@ -28,6 +29,7 @@ mod guest;
 mod lab;
 mod protocol;
 mod running;
+mod saved;
 pub mod view;
 mod views;
 

@@ -1,6 +1,6 @@
 //! What is said at an engine's control socket: one JSON line asks or orders, one JSON line answers.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -134,13 +134,23 @@ impl From<&str> for Failure {
 /// An answer: what was asked for, or why not.
 pub(crate) type Answer = Result<Value, Failure>;
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum SayError {
+    /// Nobody heard it.
+    Unheard(io::Error),
+    /// The engine has died since.
+    Unanswered,
+}
+
 /// Says it to the engine that listens at `socket`.
-pub(crate) fn say(socket: &Path, request: &Request) -> std::io::Result<Answer> {
-    let mut stream = UnixStream::connect(socket)?;
-    let mut line = serde_json::to_string(request)?;
+pub(crate) fn say(socket: &Path, request: &Request) -> Result<Answer, SayError> {
+    let unheard = |error: io::Error| SayError::Unheard(error);
+    let mut stream = UnixStream::connect(socket).map_err(unheard)?;
+    let mut line = serde_json::to_string(request).map_err(io::Error::from).map_err(unheard)?;
     line.push('\n');
-    stream.write_all(line.as_bytes())?;
+    stream.write_all(line.as_bytes()).map_err(|_| SayError::Unanswered)?;
     let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    BufReader::new(stream).read_line(&mut answer).map_err(|_| SayError::Unanswered)?;
+    serde_json::from_str(&answer).map_err(|_| SayError::Unanswered)
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 use std::{fs, io};
 
 use minivpc_config::Lab;
+use minivpc_dataplane::state::NatKey;
 use minivpc_dataplane::{Engine, Now, compile};
-use minivpc_host::{HostError, Keeper, Ports, Publisher};
+use minivpc_host::{Clock, HostError, Keeper, Ports, Publisher};
 use minivpc_model::{InstanceId, Op, World};
 use serde_json::Value;
 
@@ -16,6 +16,7 @@ use crate::answer::{Answers, json, not_found};
 use crate::change;
 use crate::guest::{self, Guest};
 use crate::protocol::{Answer, Change, Failure, LabFile, Request};
+use crate::saved::{self, Saved};
 use crate::views::Views;
 
 /// One running lab.
@@ -25,9 +26,20 @@ pub(crate) struct Running {
     pub engine: Arc<Engine>,
     pub publisher: Publisher,
     pub keeper: Keeper,
-    pub clock: Instant,
+    pub clock: Clock,
+    pub key: NatKey,
+    /// Engines of this lab that have died, and when this one took over.
+    pub deaths: u32,
+    pub took_over: Now,
     /// One change at a time.
     current: Mutex<Current>,
+}
+
+/// What an engine has from its lab, or from the engine before.
+pub(crate) struct Base {
+    pub key: NatKey,
+    pub clock: Clock,
+    pub deaths: u32,
 }
 
 /// What runs between two changes.
@@ -57,13 +69,36 @@ impl Current {
 
 impl Running {
     /// Nothing runs yet; [`Change::Apply`] brings the lab up.
-    pub fn new(directory: PathBuf, engine: Arc<Engine>, publisher: Publisher, keeper: Keeper, clock: Instant) -> Self {
-        let current = Mutex::default();
-        Self { directory, engine, publisher, keeper, clock, current }
+    pub fn new(directory: PathBuf, engine: Arc<Engine>, publisher: Publisher, keeper: Keeper, base: Base) -> Self {
+        let Base { key, clock, deaths } = base;
+        let (current, took_over) = (Mutex::default(), clock.now());
+        Self { directory, engine, publisher, keeper, clock, key, deaths, took_over, current }
+    }
+
+    /// Takes over from an engine that has died: what runs stays, what is missing is made, and what an unfinished change
+    /// has left behind goes.
+    pub fn take_over(&self, saved: Saved) -> Result<(), Failure> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let running: BTreeSet<_> = self.keeper.guests()?.into_iter().map(|guest| guest.name).collect();
+        let mut guests = BTreeMap::new();
+        for (id, (spec, run)) in saved.guests.into_iter().filter(|(_, (spec, _))| running.contains(&spec.name)) {
+            let enis = saved.lab.world.instance(id).map(|i| i.network_interfaces.clone()).unwrap_or_default();
+            let taps = self.keeper.taps(&spec.name)?.into_iter().map(Arc::new);
+            guests.insert(id, Guest { taps: enis.into_iter().zip(taps).collect(), spec, run });
+        }
+        let adopted: BTreeSet<_> = guests.values().map(|guest| guest.spec.name.clone()).collect();
+        for unknown in running.difference(&adopted) {
+            self.keeper.remove_guest(unknown)?;
+        }
+        if let Some(flows) = saved::read_flows(&self.directory)? {
+            self.engine.state().restore(flows);
+        }
+        *current = Current { lab: saved.lab.clone(), file: saved.file.clone(), guests, starts: saved.starts };
+        self.turn_into(&mut current, saved.lab, saved.file, &BTreeSet::new())
     }
 
     pub fn now(&self) -> Now {
-        Now(self.clock.elapsed().as_nanos() as u64)
+        self.clock.now()
     }
 
     pub fn answer(&self, request: Request) -> Answer {
@@ -139,6 +174,19 @@ impl Running {
         kept.map_err(|error| format!("{}: {error}", saved.display()).into())
     }
 
+    fn saved(&self, current: &Current) -> Saved {
+        let guests = current.guests.iter().map(|(id, guest)| (*id, (guest.spec.clone(), guest.run.clone())));
+        Saved {
+            key: self.key,
+            clock: self.clock,
+            deaths: self.deaths,
+            lab: current.lab.clone(),
+            file: current.file.clone(),
+            guests: guests.collect(),
+            starts: current.starts,
+        }
+    }
+
     /// Turns what runs into `next`. What can fail comes first, beside what runs; until the snapshot is published nobody
     /// can tell, and a failure takes back all that was made.
     fn turn_into(
@@ -172,13 +220,18 @@ impl Running {
         }
         let generation = self.publisher.load().snapshot.generation + 1;
         let snapshot = compile(&next.world, generation).map_err(|error| error.to_string())?;
-        let taps: BTreeMap<_, _> = guests.values().flat_map(|guest| &guest.taps).collect();
+        let next = Current { lab: next, file, guests, starts };
+        self.saved(&next).write(&self.directory)?;
+        let taps: BTreeMap<_, _> = next.guests.values().flat_map(|guest| &guest.taps).collect();
         let taps = snapshot.enis.iter().map(|eni| taps.get(&eni.id).map(|tap| Arc::clone(tap))).collect();
-        self.publisher.publish(Ports::new(snapshot, taps))?;
+        if let Err(error) = self.publisher.publish(Ports::new(snapshot, taps)) {
+            self.saved(current).write(&self.directory)?;
+            return Err(error.into());
+        }
 
         let made: BTreeSet<_> = std::mem::take(&mut undo.made).into_iter().collect();
         undo.assigned.clear();
-        let before = std::mem::replace(current, Current { lab: next, file, guests, starts });
+        let before = std::mem::replace(current, next);
         let names: BTreeSet<_> = current.guests.values().map(|guest| &guest.spec.name).collect();
         for old in before.guests.values().map(|guest| &guest.spec.name).filter(|name| !names.contains(name)) {
             if let Err(error) = self.keeper.remove_guest(old) {

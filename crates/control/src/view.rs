@@ -41,6 +41,12 @@ pub struct Status {
     pub lab: String,
     /// Seconds since it came up.
     pub up_seconds: u64,
+    /// Engines that have died since then; flows younger than the last checkpoint, at most a second, were lost each time.
+    #[serde(default)]
+    pub engine_deaths: u32,
+    /// Seconds since the engine that runs took over.
+    #[serde(default)]
+    pub engine_seconds: u64,
     /// Its instances.
     pub instances: Vec<InstanceStatus>,
     /// Its NAT gateways.

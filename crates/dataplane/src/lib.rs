@@ -52,7 +52,7 @@ use state::{NatKey, NotCommitted, State, View};
 use walk::{At, Walk};
 
 /// A point in time: nanoseconds since the lab came up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
 pub struct Now(pub u64);
 
 impl Now {

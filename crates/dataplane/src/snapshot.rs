@@ -231,7 +231,7 @@ pub struct InternetGateway {
 }
 
 /// Which way a packet crosses a security group or a network ACL, seen from the interface or subnet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Direction {
     /// Out of it.
     Egress,

@@ -6,7 +6,7 @@
 //! namespaces.
 //!
 //! ```text
-//!   up ── spawns ─→ keeper ── user namespace, guests' namespaces, TAPs
+//!   up ── spawns ─→ keeper ── user namespace, guests' namespaces, TAPs; starts the engine, again and again
 //!                     ↑ SEQPACKET socket: JSON and descriptors
 //!   engine ─ Keeper ──┤            frames: TAP ─ Worker ─ dataplane ─ TAP
 //!   exec ─── Keeper ──┘            setns → command
@@ -15,7 +15,7 @@
 //! - `tap.rs`, `netlink.rs`, `netfilter.rs`: the kernel's interfaces, as much of them as a guest needs.
 //! - `guest/`: network, file system, PID 1, and running commands.
 //! - `keeper/`: the process, its protocol, its client.
-//! - `worker.rs`: the packet loop; `process.rs`: what the keeper and the engine shed when they start.
+//! - `worker.rs`: the packet loop; `clock.rs`: its time; `process.rs`: what keeper and engine shed when they start.
 //!
 //! Nothing is pinned in the file system. When the keeper ends, the kernel takes back all that a lab has: guests' first
 //! processes die with it, and namespaces and TAPs with their last descriptors.
@@ -24,6 +24,7 @@
 
 #![allow(unsafe_code)]
 
+mod clock;
 mod error;
 pub mod guest;
 mod keeper;
@@ -33,6 +34,7 @@ mod process;
 mod tap;
 mod worker;
 
+pub use clock::Clock;
 pub use error::HostError;
 pub use guest::{GuestSpec, InterfaceSpec, LinkStats};
 pub use keeper::{Keeper, Process, run_keeper};

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use arc_swap::{ArcSwap, Cache};
 use minivpc_dataplane::{Engine, Now, Snapshot};
@@ -12,6 +12,7 @@ use minivpc_packet::VnetHeader;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
 
+use crate::clock::Clock;
 use crate::error::{Context, HostError};
 
 /// Longest frame: a 64 KiB packet behind its Ethernet and virtio-net headers.
@@ -55,10 +56,12 @@ const WAKE: u64 = u64::MAX;
 pub struct Worker {
     engine: Arc<Engine>,
     ports: Arc<ArcSwap<Ports>>,
-    clock: Instant,
+    clock: Clock,
     epoll: Arc<OwnedFd>,
     wake: Arc<OwnedFd>,
     turned: Sender<u64>,
+    asleep: Arc<AtomicBool>,
+    woken: Box<dyn Fn() + Send>,
 }
 
 /// Changes the world under a worker.
@@ -67,9 +70,15 @@ pub struct Publisher {
     epoll: Arc<OwnedFd>,
     wake: Arc<OwnedFd>,
     turned: Mutex<Receiver<u64>>,
+    asleep: Arc<AtomicBool>,
 }
 
 impl Publisher {
+    /// Asks to be told, by the worker's `woken`, when packets move again.
+    pub fn wake_me(&self) {
+        self.asleep.store(true, SeqCst);
+    }
+
     /// What is published now.
     #[must_use]
     pub fn load(&self) -> Arc<Ports> {
@@ -105,11 +114,15 @@ impl Publisher {
 }
 
 impl Worker {
-    /// A worker for a lab, and how to publish to it. `clock` is when the lab came up.
+    /// A worker for a lab, and how to publish to it. `woken` is called when packets move after [`Publisher::wake_me`].
     ///
     /// # Errors
     /// What epoll refuses.
-    pub fn new(engine: Arc<Engine>, clock: Instant) -> Result<(Self, Publisher), HostError> {
+    pub fn new(
+        engine: Arc<Engine>,
+        clock: Clock,
+        woken: impl Fn() + Send + 'static,
+    ) -> Result<(Self, Publisher), HostError> {
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll")?);
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("eventfd")?;
         let wake = Arc::new(wake);
@@ -121,8 +134,10 @@ impl Worker {
             epoll: Arc::clone(&epoll),
             wake: Arc::clone(&wake),
             turned: Mutex::new(turns),
+            asleep: Arc::default(),
         };
-        Ok((Self { engine, ports, clock, epoll, wake, turned }, publisher))
+        let (asleep, woken) = (Arc::clone(&publisher.asleep), Box::new(woken));
+        Ok((Self { engine, ports, clock, epoll, wake, turned, asleep, woken }, publisher))
     }
 
     /// Forwards until the process ends.
@@ -139,7 +154,7 @@ impl Worker {
                 Err(Errno::INTR) => continue,
                 result => result.context("epoll")?,
             };
-            let now = Now(self.clock.elapsed().as_nanos() as u64);
+            let now = self.clock.now();
             let ports = cache.load();
             if ports.snapshot.generation != generation {
                 generation = ports.snapshot.generation;
@@ -159,6 +174,10 @@ impl Worker {
                         break;
                     }
                 }
+            }
+            // After the frames: whoever goes to sleep in between sees what they have changed.
+            if self.asleep.load(SeqCst) && self.asleep.swap(false, SeqCst) {
+                (self.woken)();
             }
         }
     }

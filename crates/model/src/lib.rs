@@ -9,6 +9,8 @@
 //!   EC2 API ──┴─ Op ─→ World::apply ─→ World
 //! ```
 //!
+//! All of it can be written down and read back (serde), ids as the texts that they are.
+//!
 //! This crate does no I/O, draws no random numbers and reads no clock: ids, MAC addresses and times are part of
 //! the operations, so the same operations always give the same world. It never looks at packets.
 //!

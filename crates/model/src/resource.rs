@@ -5,21 +5,22 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
 
 use crate::id::*;
 use crate::traffic::Traffic;
 
 /// Where a resource or a rule came from; opaque here. 0 is nowhere (made by AWS itself, as a local route).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Origin(pub u32);
 
 /// A number that names a network interface for the whole life of a lab and is never given out twice.
 /// Flow state is keyed by it, so it survives every change of the world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Serial(pub u32);
 
 /// Tags by key; `Name` is the one that people read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tags(pub BTreeMap<String, String>);
 
 impl Tags {
@@ -37,7 +38,7 @@ impl Tags {
 }
 
 /// A MAC address.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MacAddress(pub [u8; 6]);
 
 impl MacAddress {
@@ -63,7 +64,7 @@ impl fmt::Debug for MacAddress {
 }
 
 /// A VPC with what AWS makes along with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vpc {
     /// Its id.
     pub id: VpcId,
@@ -94,7 +95,7 @@ impl Vpc {
 }
 
 /// A subnet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
     /// Its id.
     pub id: SubnetId,
@@ -140,7 +141,7 @@ impl Subnet {
 }
 
 /// A route table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTable {
     /// Its id.
     pub id: RouteTableId,
@@ -155,7 +156,7 @@ pub struct RouteTable {
 }
 
 /// A route.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// What it matches.
     pub destination: IpNet,
@@ -168,7 +169,7 @@ pub struct Route {
 }
 
 /// Where a route leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RouteTarget {
     /// Inside the VPC.
     Local,
@@ -181,7 +182,7 @@ pub enum RouteTarget {
 }
 
 /// AWS's `Origin` of a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RouteOrigin {
     /// Made with its table: the local route.
     CreateRouteTable,
@@ -190,7 +191,7 @@ pub enum RouteOrigin {
 }
 
 /// A security group (SG-1).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityGroup {
     /// Its id.
     pub id: SecurityGroupId,
@@ -211,7 +212,7 @@ pub struct SecurityGroup {
 }
 
 /// One rule of a security group; rules only allow.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityGroupRule {
     /// Which packets.
     pub traffic: Traffic,
@@ -224,7 +225,7 @@ pub struct SecurityGroupRule {
 }
 
 /// The other side of a security group's rule: source of ingress, destination of egress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Peer {
     /// A block of addresses.
     Cidr(IpNet),
@@ -242,7 +243,7 @@ impl fmt::Display for Peer {
 }
 
 /// A network ACL (NACL-1).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkAcl {
     /// Its id.
     pub id: NetworkAclId,
@@ -259,7 +260,7 @@ pub struct NetworkAcl {
 }
 
 /// One entry of a network ACL.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkAclEntry {
     /// What happens to matching packets.
     pub action: RuleAction,
@@ -272,7 +273,7 @@ pub struct NetworkAclEntry {
 }
 
 /// What a network ACL's entry does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RuleAction {
     /// Lets the packet pass.
     Allow,
@@ -281,7 +282,7 @@ pub enum RuleAction {
 }
 
 /// An internet gateway.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InternetGateway {
     /// Its id.
     pub id: InternetGatewayId,
@@ -294,7 +295,7 @@ pub struct InternetGateway {
 }
 
 /// An Elastic IP address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// Its id.
     pub id: AllocationId,
@@ -309,7 +310,7 @@ pub struct Address {
 }
 
 /// A network interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkInterface {
     /// Its id.
     pub id: NetworkInterfaceId,
@@ -343,7 +344,7 @@ impl NetworkInterface {
 }
 
 /// What a network interface belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Attachment {
     /// An instance's interface number `device_index`, `eth0` in the guest for 0.
     Instance {
@@ -357,7 +358,7 @@ pub enum Attachment {
 }
 
 /// A NAT gateway.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NatGateway {
     /// Its id.
     pub id: NatGatewayId,
@@ -386,7 +387,7 @@ impl NatGateway {
 }
 
 /// AWS's `ConnectivityType`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Connectivity {
     /// No Elastic IP.
     Private,
@@ -396,7 +397,7 @@ pub enum Connectivity {
 }
 
 /// NAT-33. Creating and deleting take no time here, so nobody sees `pending` and `deleting`, and nothing fails later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum NatGatewayState {
     /// In service.
     Available,
@@ -416,7 +417,7 @@ impl NatGatewayState {
 }
 
 /// An instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     /// Its id.
     pub id: InstanceId,
@@ -449,7 +450,7 @@ impl Instance {
 }
 
 /// AWS's instance state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum InstanceState {
     /// Running.
     Running,
@@ -472,7 +473,7 @@ impl InstanceState {
 }
 
 /// The part of a machine image that packets can tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Image {
     /// Amazon Linux 2: TTL 255 (SEED-6).
     #[default]

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// An inclusive range of ports, host order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortRange {
     /// The lowest port.
     pub from: u16,
@@ -23,7 +25,7 @@ impl PortRange {
 }
 
 /// Protocol with the ports or the ICMP type that belong to it (SG-3, NACL-3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Traffic {
     /// Everything (AWS's protocol −1).
     All,

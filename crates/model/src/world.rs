@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::*;
 
 /// All resources of a lab. Reading is free; changing goes through [`World::apply`](crate::World::apply).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct World {
     pub(crate) vpcs: BTreeMap<VpcId, Vpc>,
     pub(crate) subnets: BTreeMap<SubnetId, Subnet>,

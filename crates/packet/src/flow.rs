@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// A MAC address.
 pub type Mac = [u8; 6];
 
@@ -16,7 +18,7 @@ pub mod tcp_flags {
 }
 
 /// Who talks to whom, in the direction in which one packet goes: the key of all flow state, wide enough for IPv6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Flow {
     /// Source address.
     pub src: IpAddr,

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use minivpc_model::Serial;
 use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
+use serde::{Deserialize, Serialize};
 
 use crate::Now;
 use crate::explain::{Ruling, Step};
 use crate::snapshot::Direction;
 
 /// Names a connection: the same for both directions of a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConnectionKey {
     /// The interface.
     pub eni: Serial,
@@ -27,7 +28,7 @@ impl ConnectionKey {
 }
 
 /// How far a connection is; idle time depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Phase {
     /// Only its opener has spoken.
     Opening,
@@ -65,7 +66,7 @@ impl Sight {
 }
 
 /// A tracked connection at one interface (SG-12).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Connection {
     /// Whether the interface sent or received the first packet.
     pub direction: Direction,
@@ -76,6 +77,7 @@ pub struct Connection {
     /// When its last packet passed.
     pub last_seen: Now,
     /// The way of the packets that this interface sends on it.
+    #[serde(skip)]
     pub way: Option<Way>,
 }
 

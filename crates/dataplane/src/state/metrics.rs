@@ -5,8 +5,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use serde::{Deserialize, Serialize};
+
 /// Packets and their bytes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Traffic {
     /// IP packets.
     pub packets: AtomicU64,
@@ -22,7 +24,7 @@ impl Traffic {
 }
 
 /// The counters of one NAT gateway.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct NatMetrics {
     /// From clients: `InFromSource`.
     pub in_from_source: Traffic,
@@ -45,7 +47,7 @@ pub struct NatMetrics {
 }
 
 /// What an interface tracks (SG-20).
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Tracking {
     /// Connections now.
     pub connections: AtomicU64,

@@ -4,6 +4,7 @@
 //! Shared by all workers in sharded maps. A walk reads it through a [`View`]; what a walk wants to change is a
 //! [`Txn`], committed before the packet leaves. No guard of one map is held while another is touched.
 
+mod checkpoint;
 mod connection;
 mod datagram;
 mod metrics;
@@ -19,6 +20,7 @@ use foldhash::fast::RandomState;
 use minivpc_model::Serial;
 use minivpc_packet::Headers;
 
+pub use checkpoint::Checkpoint;
 pub use connection::{Connection, ConnectionKey, Phase, Sight, Way};
 pub use datagram::{Datagram, DatagramKey};
 pub use metrics::{NatMetrics, Tracking, Traffic};

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 
 use minivpc_model::Serial;
 use minivpc_packet::{Flow, tcp_flags};
+use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
 use super::Sight;
@@ -20,7 +21,7 @@ const IDLE: Now = Now::seconds(350);
 const FINISHED: Now = Now::seconds(60);
 
 /// What a gateway puts in the place of a client's address and port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// One of its private addresses (NAT-5).
     pub address: IpAddr,
@@ -29,7 +30,7 @@ pub struct Endpoint {
 }
 
 /// A session by its inside: a client's flow at one gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SessionKey {
     /// The gateway's interface.
     pub nat: Serial,
@@ -72,7 +73,7 @@ impl Lease {
 }
 
 /// A NAT session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// No other session of the lab has or had it.
     pub number: u64,
@@ -136,7 +137,7 @@ pub(super) enum Seen {
 }
 
 /// The secret that makes ports unpredictable from outside; who knows it can predict them all, so a recording replays.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NatKey(pub [u8; 16]);
 
 impl NatKey {

@@ -1,9 +1,10 @@
 //! The world changes under flows.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering::Relaxed;
 
-use minivpc_dataplane::DropReason;
-use minivpc_dataplane::tcp_flags::{ACK, SYN};
+use minivpc_dataplane::tcp_flags::{ACK, RST, SYN};
+use minivpc_dataplane::{DropReason, Kind};
 use minivpc_model::*;
 use minivpc_testkit::{Article, Packet, Sim, article};
 
@@ -200,4 +201,38 @@ fn sg_24_each_interface_tracks_for_itself() {
     sim.send("both", &reply.from(second));
     assert!(sim.received("source").is_empty());
     assert_drops(&sim, &[(DropReason::SecurityGroup, 1)]);
+}
+
+#[test]
+fn the_next_engine_knows_the_flows_of_the_last_checkpoint_and_no_younger_ones() {
+    let (article, mut sim) = running();
+    let checkpoint = sim.engine.state().checkpoint(sim.now);
+    let port = |sim: &mut Sim| {
+        sim.send("source", &tcp(DESTINATION, 40_000, 80, ACK));
+        only(sim.received("destination").iter().map(|seen| seen.headers.flow.src_port))
+    };
+    let before = port(&mut sim);
+    sim.send("source", &tcp(DESTINATION, 40_001, 80, SYN));
+    sim.send("source", &tcp(DESTINATION, 40_001, 80, ACK));
+    sim.received("destination");
+    let attempts = |sim: &Sim| {
+        let nat = sim.snapshot.eni(sim.snapshot.nat(0).eni).serial;
+        sim.engine.state().metrics(nat).connection_attempts.load(Relaxed)
+    };
+
+    let mut next = Sim::new(&article.builder.world);
+    next.now = sim.now;
+    next.engine.state().restore(checkpoint);
+    assert_eq!(attempts(&next), 2, "metrics go on");
+    assert_eq!(port(&mut next), before, "the session keeps its port");
+    next.send("source", &tcp(DESTINATION, 40_001, 80, ACK));
+    assert!(next.received("destination").is_empty());
+    let reset = only(next.received("source").iter().map(|seen| seen.headers.kind));
+    assert!(matches!(reset, Kind::Tcp(flags) if flags & RST != 0), "NAT-18: a younger one is unknown");
+    // A port that a session of the checkpoint holds isn't given to another one.
+    for n in 0..2000 {
+        next.send("source", &tcp(DESTINATION, 41_000 + n, 80, SYN));
+    }
+    let ports: Vec<_> = next.received("destination").iter().map(|seen| seen.headers.flow.src_port).collect();
+    assert!(!ports.contains(&before));
 }

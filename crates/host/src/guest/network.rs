@@ -37,7 +37,7 @@ struct Link {
     secondary: Vec<Ipv4Addr>,
 }
 
-/// Leaves this thread in the new namespace: it makes one guest after the other, and none of them is its home.
+/// Leaves this thread in the new namespace.
 pub(crate) fn create(spec: &GuestSpec) -> Result<(GuestNetwork, Vec<OwnedFd>), HostError> {
     // SAFETY: NEWNET leaves the descriptor table alone.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.context("making a network namespace")?;

@@ -1,5 +1,6 @@
 //! Talking to a keeper.
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -51,6 +52,52 @@ impl Keeper {
         Ok(Self { socket })
     }
 
+    /// From now on the lab outlives this connection. A keeper whose maker goes before that ends, and the lab with it.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn commit(&self) -> Result<(), HostError> {
+        self.ask(&Request::Commit).map(drop)
+    }
+
+    /// Starts the lab's engine, this program with these arguments. It dies with the keeper, and is started again when it
+    /// dies alone.
+    ///
+    /// # Errors
+    /// What the machine refuses.
+    pub fn start_engine(&self, arguments: Vec<OsString>, output: OwnedFd, log: OwnedFd) -> Result<(), HostError> {
+        let request = Request::StartEngine { arguments };
+        send(&self.socket, &request, &[output, log]).context("asking the keeper")?;
+        self.answer().map(drop)
+    }
+
+    /// Said by the engine: it works, and shall be started again when it dies.
+    ///
+    /// # Errors
+    /// When the keeper is gone.
+    pub fn serving(&self) -> Result<(), HostError> {
+        self.ask(&Request::Serving).map(drop)
+    }
+
+    /// All guests.
+    ///
+    /// # Errors
+    /// When the keeper is gone.
+    pub fn guests(&self) -> Result<Vec<GuestSpec>, HostError> {
+        match self.ask(&Request::Guests)?.0 {
+            Reply::Guests(guests) => Ok(guests),
+            _ => Err(HostError::Keeper("sent no guests".to_owned())),
+        }
+    }
+
+    /// The TAPs of a guest, one per interface.
+    ///
+    /// # Errors
+    /// When there is no such guest.
+    pub fn taps(&self, guest: &str) -> Result<Vec<OwnedFd>, HostError> {
+        self.ask(&Request::Taps { guest: guest.to_owned() }).map(|(_, taps)| taps)
+    }
+
     /// Makes a guest's network; its TAPs, one per interface.
     ///
     /// # Errors
@@ -95,12 +142,6 @@ impl Keeper {
         }
     }
 
-    /// Blocks until the keeper ends.
-    pub fn wait_for_end(&self) {
-        let mut socket = [PollFd::new(&self.socket, PollFlags::RDHUP)];
-        while matches!(poll(&mut socket, None), Err(rustix::io::Errno::INTR)) {}
-    }
-
     /// Ends the keeper, and with it every guest; returns when all of them are gone.
     ///
     /// # Errors
@@ -119,6 +160,10 @@ impl Keeper {
 
     fn ask(&self, request: &Request) -> Result<(Reply, Vec<OwnedFd>), HostError> {
         send(&self.socket, request, &[]).context("asking the keeper")?;
+        self.answer()
+    }
+
+    fn answer(&self) -> Result<(Reply, Vec<OwnedFd>), HostError> {
         match receive::<Reply>(self.socket.as_fd()).context("the keeper's answer")? {
             Some((Reply::Failed(why), _)) => Err(HostError::Keeper(why)),
             Some(answer) => Ok(answer),

@@ -1,30 +1,48 @@
-//! The keeper: a small process with one thread that makes and holds a lab's namespaces. No packet passes it.
+//! The keeper: a small process with one thread that makes and holds a lab's namespaces, and a descriptor of each TAP, so
+//! that engines may come and go. No packet passes it.
 //!
 //! Nothing that it makes is pinned in the file system: when it ends, however it ends, the kernel takes all back.
 
 mod client;
+mod engine;
 mod protocol;
 mod user_namespace;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, pidfd_open, pidfd_send_signal, waitid};
 
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+
 pub use client::{Keeper, Process};
+use engine::Engine;
 use protocol::{Reply, Request, receive, send};
 
 use crate::error::{Context, HostError};
 use crate::guest::network::GuestNetwork;
-use crate::guest::{GuestSpec, InterfaceSpec, init, network};
+use crate::guest::{GuestSpec, init, network};
 
 struct Guest {
     spec: GuestSpec,
     network: GuestNetwork,
+    /// For an engine that comes later.
+    taps: Vec<OwnedFd>,
     /// PID 1, from the first command on.
     init: Option<OwnedFd>,
+}
+
+/// What the keeper keeps.
+#[derive(Default)]
+struct Lab {
+    guests: BTreeMap<String, Guest>,
+    engine: Option<Engine>,
+    /// The lab is up, and outlives who made it.
+    committed: bool,
+    shutdown: bool,
 }
 
 /// Serves requests on a listening socket until somebody asks it to end.
@@ -37,25 +55,34 @@ pub fn run_keeper(listener: OwnedFd) -> Result<(), HostError> {
     rustix::process::setsid().context("setsid")?;
     std::env::set_current_dir("/").context("/")?;
     user_namespace::enter()?;
-    let mut guests = BTreeMap::new();
+    let home = Home::new()?;
+    let mut lab = Lab::default();
     let mut clients: Vec<OwnedFd> = Vec::new();
     loop {
         let ready: Vec<bool> = {
-            let sockets = std::iter::once(&listener).chain(&clients);
-            let mut polled: Vec<_> = sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+            let engine = lab.engine.as_ref().map(|engine| &engine.process);
+            let descriptors = std::iter::once(&listener).chain(&clients).chain(engine);
+            let mut polled: Vec<_> = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::IN)).collect();
             match poll(&mut polled, None) {
                 Err(rustix::io::Errno::INTR) => continue,
                 result => result.context("poll")?,
             };
-            polled.iter().map(|socket| !socket.revents().is_empty()).collect()
+            polled.iter().map(|descriptor| !descriptor.revents().is_empty()).collect()
         };
+        if ready.get(1 + clients.len()) == Some(&true) {
+            lab.engine = lab.engine.take().and_then(Engine::revive);
+        }
         let mut at = 0;
-        let mut shutdown = false;
         clients.retain(|client| {
             at += 1;
-            !ready[at] || serve(client, &mut guests, &mut shutdown)
+            let stays = !ready[at] || serve(client, &mut lab);
+            // Who made the lab has the first connection. Before it is up, it goes with him.
+            lab.shutdown |= !stays && at == 1 && !lab.committed;
+            stays
         });
-        if shutdown {
+        home.go()?;
+        if lab.shutdown {
+            lab.guests.values_mut().for_each(end);
             return Ok(());
         }
         if ready[0] {
@@ -68,35 +95,82 @@ pub fn run_keeper(listener: OwnedFd) -> Result<(), HostError> {
     }
 }
 
+/// A network namespace where the keeper is when it is in no guest's: whoever is in one keeps it alive.
+struct Home(OwnedFd);
+
+impl Home {
+    fn new() -> Result<Self, HostError> {
+        // SAFETY: NEWNET leaves the descriptor table alone.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("making a network namespace")?;
+        Ok(Self(File::open("/proc/thread-self/ns/net").context("/proc/thread-self/ns/net")?.into()))
+    }
+
+    fn go(&self) -> Result<(), HostError> {
+        move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network)).context("leaving a guest's network")
+    }
+}
+
+type Answer = Result<(Reply, Vec<OwnedFd>), HostError>;
+
 /// One request. False when the client is done, or says what nobody understands.
-fn serve(client: &OwnedFd, guests: &mut BTreeMap<String, Guest>, shutdown: &mut bool) -> bool {
-    let Ok(Some((request, _))) = receive::<Request>(client.as_fd()) else { return false };
-    let (reply, descriptors) = match request {
-        Request::Hello => (Reply::Done, Vec::new()),
-        Request::Shutdown => {
-            *shutdown = true;
-            guests.values_mut().for_each(end);
-            match pidfd_open(getpid(), PidfdFlags::empty()) {
-                Ok(own) => (Reply::Done, vec![own]),
-                Err(error) => (Reply::Failed(error.to_string()), Vec::new()),
-            }
-        }
-        Request::CreateGuest(spec) => match create(guests, spec) {
-            Ok(taps) => (Reply::Done, taps),
-            Err(error) => (Reply::Failed(error.to_string()), Vec::new()),
-        },
-        Request::RemoveGuest { guest } => (done(remove(guests, &guest)), Vec::new()),
-        Request::Assign { guest, interfaces } => (done(assign(guests, &guest, &interfaces)), Vec::new()),
-        Request::Enter { guest } => match enter(guests, &guest) {
-            Ok(init) => (Reply::Done, vec![init]),
-            Err(error) => (Reply::Failed(error.to_string()), Vec::new()),
-        },
-        Request::LinkStats { guest } => match find(guests, &guest).and_then(|g| g.network.stats(&guest)) {
-            Ok(stats) => (Reply::LinkStats(stats), Vec::new()),
-            Err(error) => (Reply::Failed(error.to_string()), Vec::new()),
-        },
-    };
+fn serve(client: &OwnedFd, lab: &mut Lab) -> bool {
+    let Ok(Some((request, descriptors))) = receive::<Request>(client.as_fd()) else { return false };
+    let answer = answer(request, descriptors, lab);
+    let (reply, descriptors) = answer.unwrap_or_else(|error| (Reply::Failed(error.to_string()), Vec::new()));
     send(client, &reply, &descriptors).is_ok()
+}
+
+fn answer(request: Request, descriptors: Vec<OwnedFd>, lab: &mut Lab) -> Answer {
+    let done = Ok((Reply::Done, Vec::new()));
+    match request {
+        Request::Hello => done,
+        Request::Commit => {
+            lab.committed = true;
+            done
+        }
+        Request::Shutdown => {
+            lab.shutdown = true;
+            lab.guests.values_mut().for_each(end);
+            let own = pidfd_open(getpid(), PidfdFlags::empty()).context("pidfd_open")?;
+            Ok((Reply::Done, vec![own]))
+        }
+        Request::StartEngine { arguments } => {
+            let [output, log] = <[OwnedFd; 2]>::try_from(descriptors)
+                .map_err(|_| HostError::Keeper("the engine needs an output and a log".to_owned()))?;
+            lab.engine = Some(Engine::start(arguments, output, log)?);
+            done
+        }
+        Request::Serving => {
+            if let Some(engine) = &mut lab.engine {
+                engine.serving = true;
+            }
+            done
+        }
+        Request::CreateGuest(spec) => Ok((Reply::Done, create(&mut lab.guests, spec)?)),
+        Request::Guests => {
+            Ok((Reply::Guests(lab.guests.values().map(|guest| guest.spec.clone()).collect()), Vec::new()))
+        }
+        Request::Taps { guest } => Ok((Reply::Done, copies(&find(&mut lab.guests, &guest)?.taps)?)),
+        Request::RemoveGuest { guest } => {
+            end(find(&mut lab.guests, &guest)?);
+            lab.guests.remove(&guest);
+            done
+        }
+        Request::Assign { guest, interfaces } => {
+            let guest = find(&mut lab.guests, &guest)?;
+            interfaces.iter().try_for_each(|interface| guest.network.assign(interface))?;
+            guest.spec.interfaces = interfaces;
+            done
+        }
+        Request::Enter { guest } => Ok((Reply::Done, vec![enter(&mut lab.guests, &guest)?])),
+        Request::LinkStats { guest } => {
+            Ok((Reply::LinkStats(find(&mut lab.guests, &guest)?.network.stats(&guest)?), Vec::new()))
+        }
+    }
+}
+
+fn copies(descriptors: &[OwnedFd]) -> Result<Vec<OwnedFd>, HostError> {
+    descriptors.iter().map(|tap| tap.try_clone().context("duplicating a TAP")).collect()
 }
 
 fn find<'a>(guests: &'a mut BTreeMap<String, Guest>, name: &str) -> Result<&'a mut Guest, HostError> {
@@ -108,23 +182,9 @@ fn create(guests: &mut BTreeMap<String, Guest>, spec: GuestSpec) -> Result<Vec<O
         return Err(HostError::Keeper(format!("there is a guest '{}' already", spec.name)));
     }
     let (network, taps) = network::create(&spec)?;
-    guests.insert(spec.name.clone(), Guest { spec, network, init: None });
-    Ok(taps)
-}
-
-fn done(result: Result<(), HostError>) -> Reply {
-    result.map_or_else(|error| Reply::Failed(error.to_string()), |()| Reply::Done)
-}
-
-fn remove(guests: &mut BTreeMap<String, Guest>, name: &str) -> Result<(), HostError> {
-    end(find(guests, name)?);
-    guests.remove(name);
-    Ok(())
-}
-
-fn assign(guests: &mut BTreeMap<String, Guest>, name: &str, interfaces: &[InterfaceSpec]) -> Result<(), HostError> {
-    let guest = find(guests, name)?;
-    interfaces.iter().try_for_each(|interface| guest.network.assign(interface))
+    let theirs = copies(&taps)?;
+    guests.insert(spec.name.clone(), Guest { spec, network, taps, init: None });
+    Ok(theirs)
 }
 
 fn enter(guests: &mut BTreeMap<String, Guest>, name: &str) -> Result<OwnedFd, HostError> {

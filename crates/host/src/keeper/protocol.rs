@@ -1,5 +1,6 @@
 //! What is said to a keeper: one JSON message per packet of a SEQPACKET socket, descriptors beside it.
 
+use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,8 +23,22 @@ const MOST_DESCRIPTORS: usize = 16;
 pub(super) enum Request {
     /// Is somebody there?
     Hello,
+    /// The lab is up: from now on it outlives whoever made it.
+    Commit,
+    /// Starts the lab's engine, which is this program with these arguments; beside it its standard output and error.
+    StartEngine {
+        arguments: Vec<OsString>,
+    },
+    /// Said by the engine: it works, and shall be started again when it dies.
+    Serving,
     /// Answered with the descriptors of its TAPs, one per interface.
     CreateGuest(GuestSpec),
+    /// Answered with all guests.
+    Guests,
+    /// Answered with the descriptors of a guest's TAPs, once more.
+    Taps {
+        guest: String,
+    },
     /// All of its processes and its network go.
     RemoveGuest {
         guest: String,
@@ -47,6 +62,7 @@ pub(super) enum Request {
 pub(super) enum Reply {
     Done,
     LinkStats(Vec<LinkStats>),
+    Guests(Vec<GuestSpec>),
     Failed(String),
 }
 

@@ -1,0 +1,73 @@
+//! What a lab keeps on disk for its next engine: what should run, written before each change is published, and the flows,
+//! written about once a second.
+//!
+//! Both are replaced at once by renaming, so that whoever reads them finds one whole version, whatever was killed when.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use minivpc_config::Lab;
+use minivpc_dataplane::state::{Checkpoint, NatKey};
+use minivpc_host::{Clock, GuestSpec};
+use minivpc_model::InstanceId;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Another version may have other fields.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What should run.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Saved {
+    pub key: NatKey,
+    pub clock: Clock,
+    /// Engines that have died so far.
+    pub deaths: u32,
+    pub lab: Lab,
+    /// Where the lab file was read.
+    pub file: PathBuf,
+    /// Guests, each with the commands of its start.
+    pub guests: BTreeMap<InstanceId, (GuestSpec, Vec<String>)>,
+    /// Guests started so far.
+    pub starts: u64,
+}
+
+impl Saved {
+    /// What an earlier engine has left; none if this is the first.
+    pub fn read(directory: &Path) -> io::Result<Option<Self>> {
+        read(&directory.join("state"))
+    }
+
+    pub fn write(&self, directory: &Path) -> io::Result<()> {
+        write(&directory.join("state"), self)
+    }
+}
+
+/// The flows of an earlier engine.
+pub(crate) fn read_flows(directory: &Path) -> io::Result<Option<Checkpoint>> {
+    read(&directory.join("flows"))
+}
+
+pub(crate) fn write_flows(directory: &Path, flows: &Checkpoint) -> io::Result<()> {
+    write(&directory.join("flows"), flows)
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result?,
+    };
+    let (version, value): (String, T) = postcard::from_bytes(&bytes).map_err(|_| other_version(path))?;
+    if version == VERSION { Ok(Some(value)) } else { Err(other_version(path)) }
+}
+
+fn other_version(path: &Path) -> io::Error {
+    io::Error::other(format!("{} isn't of this minivpc, {VERSION}", path.display()))
+}
+
+fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let bytes = postcard::to_stdvec(&(VERSION, value)).map_err(io::Error::other)?;
+    let new = path.with_extension("new");
+    fs::write(&new, bytes).and_then(|()| fs::rename(&new, path))
+}
