@@ -166,6 +166,15 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Find out what this machine lacks for labs, and how to mend it.
+    Doctor {
+        /// Node of the tun driver, where /dev/net/tun can't be used.
+        #[arg(long, value_name = "PATH", env = minivpc_control::TUN)]
+        tun: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// List the labs that are up.
     Labs {
         /// Print JSON.
@@ -177,6 +186,9 @@ pub enum Command {
         #[command(flatten)]
         scope: Scope,
     },
+    /// Tries what a lab needs; started by `doctor`.
+    #[command(hide = true)]
+    Examine,
     /// Holds a lab's namespaces; started by `up`.
     #[command(hide = true)]
     Keeper {

@@ -16,7 +16,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use minivpc_control::{
-    Change, Directory, Lab, LabError, LabFile, Question, exec, run_commands, run_engine, run_keeper, validate, view,
+    Change, Directory, Finding, Health, Lab, LabError, LabFile, Question, TUN, examine, exec, run_commands, run_engine,
+    run_keeper, runtime, validate, view,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -91,6 +92,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             lab.down()?;
             say(&format!("{} is down", lab.name()))?;
         }
+        Command::Doctor { tun, json } => return doctor(tun.as_deref(), json),
+        Command::Examine => say(&serde_json::to_string(&examine(&runtime()))?)?,
         Command::Labs { json } => {
             let labs = Lab::all()?;
             let names: Vec<_> = labs.iter().map(Lab::name).collect();
@@ -134,6 +137,20 @@ fn up(file: &Path, tun: Option<&Path>) -> Result<(), Failure> {
     let status: view::Status = serde_json::from_value(started.lab.ask(&Question::Status)?)?;
     write!(text, "\n{}", print::status(&status))?;
     say(&text)
+}
+
+/// The examination ends up in other namespaces than this process's.
+fn doctor(tun: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
+    let mut examine = std::process::Command::new("/proc/self/exe");
+    if let Some(tun) = tun {
+        examine.env(TUN, std::path::absolute(tun)?);
+    }
+    let output = examine.arg("examine").output()?;
+    let findings: Vec<Finding> = serde_json::from_slice(&output.stdout)
+        .map_err(|_| format!("the examination ended early: {}", String::from_utf8_lossy(&output.stderr)))?;
+    show(json, &serde_json::to_value(&findings)?, || print::findings(&findings))?;
+    let broken = findings.iter().any(|finding| finding.state == Health::Broken);
+    Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Reads a lab file and does something with it; a mistake in it is shown where it stands.

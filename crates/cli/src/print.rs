@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use comfy_table::{Table, presets};
 use minivpc_control::view::{Action, Drops, Fields, Flows, JourneyView, Plan, Status, StepView, Summary, Trace};
+use minivpc_control::{Finding, Health};
 
 /// One line of counts.
 pub fn summary(summary: &Summary) -> String {
@@ -125,6 +126,22 @@ fn actions(plan: &Plan) -> String {
     table.load_style(presets::NOTHING);
     table.add_rows(plan.actions.iter().map(row));
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// What a machine lacks.
+pub fn findings(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding { what, state, words } in findings {
+        let mark = match state {
+            Health::Good => "ok",
+            Health::Lacking => "lacking",
+            Health::Broken => "BROKEN",
+        };
+        let _ = writeln!(text, "{mark:8} {what:18} {words}");
+    }
+    let broken = findings.iter().any(|finding| finding.state == Health::Broken);
+    text += if broken { "\nno lab can come up here until what is broken is mended" } else { "\nlabs work here" };
+    text
 }
 
 /// What was dropped.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use minivpc_config::Mistake;
 use minivpc_dataplane::compile;
+use minivpc_host::doctor::check_tun;
 use minivpc_host::{HostError, Keeper, Process, TUN};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
@@ -177,6 +178,7 @@ impl Lab {
     /// A mistake in the file, before anything is made; or what the machine refuses, and then nothing is left.
     pub fn up(file: &LabFile, tun: Option<&Path>) -> Result<Started, LabError> {
         let summary = validate(&file.text)?;
+        check_tun(tun)?;
         let lab = Self::named(&summary.lab);
         let _turn = take_turn()?;
         lab.make_directory()?;

@@ -15,8 +15,17 @@ pub enum HostError {
         /// What the kernel answered.
         source: io::Error,
     },
+    /// The user namespace that the machine grants has no rights.
+    #[error(
+        "the kernel grants a user namespace, but no rights in it ({source}), as AppArmor does on Ubuntu; as root: \
+         sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+    )]
+    Restricted {
+        /// What the kernel answered.
+        source: io::Error,
+    },
     /// A system call failed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {source}{}", hint(source))]
     System {
         /// What was tried.
         what: String,
@@ -37,6 +46,18 @@ pub enum HostError {
     /// No such guest.
     #[error("no guest is called '{0}'")]
     NoGuest(String),
+}
+
+fn hint(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => {
+            let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+            let limit = limit.map_or_else(|| "no limit".to_owned(), |limit| limit.to_string());
+            format!(" (the hard limit is {limit}; as root: ulimit -Hn 1048576, in the shell that starts the lab)")
+        }
+        Some(libc::ENOSPC) => " (a lab needs some megabytes in its runtime directory)".to_owned(),
+        _ => String::new(),
+    }
 }
 
 fn tun_hint(error: &io::Error) -> &'static str {

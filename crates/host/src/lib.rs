@@ -15,6 +15,7 @@
 //! - `tap.rs`, `netlink.rs`, `netfilter.rs`: the kernel's interfaces, as much of them as a guest needs.
 //! - `guest/`: network, file system, PID 1, and running commands.
 //! - `keeper/`: the process, its protocol, its client.
+//! - `doctor.rs`: what the machine lacks.
 //! - `worker.rs`: the packet loop; `clock.rs`: its time; `process.rs`: what keeper and engine shed when they start.
 //!
 //! Nothing is pinned in the file system. When the keeper ends, the kernel takes back all that a lab has: guests' first
@@ -25,6 +26,7 @@
 #![allow(unsafe_code)]
 
 mod clock;
+pub mod doctor;
 mod error;
 pub mod guest;
 mod keeper;

@@ -52,6 +52,20 @@ pub(crate) fn create(name: &str) -> Result<OwnedFd, HostError> {
     Ok(tun.into())
 }
 
+/// Can this kernel's TAPs cut UDP super-segments?
+pub(crate) fn cuts_udp() -> bool {
+    // Of a device that has no name yet: it is gone with its descriptor.
+    let Ok(tun) = File::options().read(true).write(true).open(device()) else { return false };
+    // SAFETY: as in `create`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+    // SAFETY: as in `create`.
+    unsafe {
+        libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &mut request) >= 0
+            && libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(OFFLOADS)) >= 0
+    }
+}
+
 fn check(result: libc::c_int, what: &str) -> Result<(), HostError> {
     if result < 0 { Err(std::io::Error::last_os_error()).context(what) } else { Ok(()) }
 }

@@ -6,13 +6,14 @@
 mod client;
 mod engine;
 mod protocol;
-mod user_namespace;
+pub(crate) mod user_namespace;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, pidfd_open, pidfd_send_signal, waitid};
 
@@ -64,7 +65,7 @@ pub fn run_keeper(listener: OwnedFd) -> Result<(), HostError> {
             let descriptors = std::iter::once(&listener).chain(&clients).chain(engine);
             let mut polled: Vec<_> = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::IN)).collect();
             match poll(&mut polled, None) {
-                Err(rustix::io::Errno::INTR) => continue,
+                Err(Errno::INTR) => continue,
                 result => result.context("poll")?,
             };
             polled.iter().map(|descriptor| !descriptor.revents().is_empty()).collect()
@@ -96,12 +97,16 @@ pub fn run_keeper(listener: OwnedFd) -> Result<(), HostError> {
 }
 
 /// A network namespace where the keeper is when it is in no guest's: whoever is in one keeps it alive.
-struct Home(OwnedFd);
+pub(crate) struct Home(OwnedFd);
 
 impl Home {
-    fn new() -> Result<Self, HostError> {
+    pub(crate) fn new() -> Result<Self, HostError> {
         // SAFETY: NEWNET leaves the descriptor table alone.
-        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("making a network namespace")?;
+        let made = unsafe { unshare_unsafe(UnshareFlags::NEWNET) };
+        made.map_err(|source| match source {
+            Errno::PERM => HostError::Restricted { source: source.into() },
+            other => HostError::System { what: "making a network namespace".to_owned(), source: other.into() },
+        })?;
         Ok(Self(File::open("/proc/thread-self/ns/net").context("/proc/thread-self/ns/net")?.into()))
     }
 

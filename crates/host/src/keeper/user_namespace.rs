@@ -12,7 +12,7 @@ use rustix::thread::UnshareFlags;
 use crate::error::{Context, HostError};
 
 /// Moves this process, which must have one thread, into a new user namespace.
-pub(super) fn enter() -> Result<(), HostError> {
+pub(crate) fn enter() -> Result<(), HostError> {
     let (mut ours, mut theirs) = UnixStream::pair().context("socket pair")?;
     let me = std::process::id();
     // SAFETY: the process has one thread, so the child may go on in Rust; it ends in `exit`.
@@ -75,7 +75,7 @@ fn map_one(user: u32, group: u32) -> io::Result<()> {
 }
 
 /// The first range of ids that `file` grants to a user: where it begins, and how many there are.
-fn subordinate(file: &str, user: u32) -> io::Result<(u32, u32)> {
+pub(crate) fn subordinate(file: &str, user: u32) -> io::Result<(u32, u32)> {
     let passwd = fs::read_to_string("/etc/passwd")?;
     let is_his = |line: &&str| line.split(':').nth(2).is_some_and(|id| id.parse() == Ok(user));
     let name = passwd.lines().find(is_his).and_then(|line| line.split(':').next());
