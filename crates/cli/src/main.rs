@@ -10,14 +10,14 @@ mod table;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use minivpc_control::{
-    Change, Directory, Finding, Health, Lab, LabError, LabFile, Question, TUN, examine, exec, run_commands, run_engine,
-    run_keeper, runtime, validate, view,
+    Change, Directory, Finding, Health, LONGEST, Lab, LabError, LabFile, Question, TUN, examine, exec, run_commands,
+    run_engine, run_keeper, runtime, validate, view,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -156,7 +156,14 @@ fn doctor(tun: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
 /// Reads a lab file and does something with it; a mistake in it is shown where it stands.
 fn read<T>(path: &Path, use_it: impl FnOnce(&LabFile) -> Result<T, LabError>) -> Result<T, Failure> {
     let unreadable = |error| format!("{}: {error}", path.display());
-    let text = fs::read_to_string(path).map_err(unreadable)?;
+    let mut text = String::new();
+    // One more than a lab file may have: what is longer is refused for its length, also if it never ends.
+    fs::File::open(path).and_then(|opened| opened.take(LONGEST as u64 + 1).read_to_string(&mut text)).map_err(
+        |error| match error.kind() {
+            std::io::ErrorKind::InvalidData => format!("{}: not a lab file: it isn't text", path.display()),
+            _ => unreadable(error),
+        },
+    )?;
     let file = LabFile { path: std::path::absolute(path).map_err(unreadable)?, text };
     use_it(&file).map_err(|error| match error {
         LabError::Mistake(mistake) => Failure::Mistake(mistake::report(path, &file.text, *mistake)),

@@ -11,6 +11,9 @@ pub fn set_up_reports() {
     let _ = miette::set_hook(Box::new(|_| Box::new(MietteHandlerOpts::new().wrap_lines(false).build())));
 }
 
+/// Longer lines show nothing, and fill the terminal.
+const WIDEST: usize = 400;
+
 /// The mistake with the lines around it.
 pub fn report(file: &Path, text: &str, mistake: Mistake) -> Report {
     let at = format!("{}:{}:{}", file.display(), mistake.place.line, mistake.place.column);
@@ -22,5 +25,9 @@ pub fn report(file: &Path, text: &str, mistake: Mistake) -> Report {
         url: None,
         labels: Some(vec![LabeledSpan::at(mistake.span.clone(), "here")]),
     };
+    let around = text.lines().skip((mistake.place.line as usize).saturating_sub(2)).take(3);
+    if around.into_iter().any(|line| line.len() > WIDEST) {
+        return Report::new(MietteDiagnostic { labels: None, ..diagnostic });
+    }
     Report::new(diagnostic).with_source_code(NamedSource::new(file.display().to_string(), text.to_owned()))
 }

@@ -279,7 +279,7 @@ pub struct Instance {
     pub public_ip: bool,
     #[serde(default)]
     pub ami: Ami,
-    pub count: Option<Spanned<u16>>,
+    pub count: Option<Spanned<Value<u16>>>,
     #[serde(default)]
     pub sysctls: Entries<Spanned<String>>,
     /// Shell commands at each start.

@@ -30,7 +30,7 @@ use serde_saphyr::{Location, Spanned};
 pub use mistake::{Mistake, Place};
 
 /// Longest lab file, bytes.
-const LONGEST: usize = 4 << 20;
+pub const LONGEST: usize = 4 << 20;
 
 /// A lab that could run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ pub fn name_of(text: &str) -> Result<String, Mistake> {
 
 fn read(text: &str) -> Result<file::LabFile, Mistake> {
     if text.len() > LONGEST {
-        let message = format!("the file has {} bytes; a lab file has at most {LONGEST}", text.len());
+        let message = format!("the file is longer than {LONGEST} bytes, the most that a lab file may have");
         return Err(Mistake::new(Location::UNKNOWN, message));
     }
     // A top-level span makes an empty file an error with a place.

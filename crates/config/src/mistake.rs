@@ -118,6 +118,8 @@ impl Mistake {
             Error::SerdeUnknownVariant { variant, expected, .. } => {
                 Self::new(at, format!("'{variant}' isn't one of: {}", expected.join(", ")))
             }
+            Error::Budget { .. } => Self::new(at, "the file is more than it looks: its aliases make it too large")
+                .help("a lab file has at most 250000 values, with each alias counted as what it stands for"),
             Error::Unexpected { expected: "mapping start", .. } => {
                 Self::new(at, "a map is needed here, as `key: value`")
             }
@@ -126,12 +128,27 @@ impl Mistake {
             }
             other => Self::new(at, UserMessageFormatter.format_message(other)),
         };
+        // The reader's lexer tells line and column only.
+        let mistake = match mistake.span.clone() {
+            span if span == (0..0) => Self { span: span_of(mistake.place, text), ..mistake },
+            _ => mistake,
+        };
         let line = text.lines().nth(mistake.place.line as usize - 1).unwrap_or_default();
         if mistake.help.is_none() && line.contains("::/") && !line.contains("\"::/") && !line.contains("'::/") {
             return mistake.help("an IPv6 block as a key must be quoted: \"::/0\"");
         }
         mistake
     }
+}
+
+/// The one character at a place.
+fn span_of(place: Place, text: &str) -> Range<usize> {
+    let mut lines = text.split_inclusive('\n');
+    let before: usize = lines.by_ref().take(place.line as usize - 1).map(str::len).sum();
+    let line = lines.next().unwrap_or_default();
+    let found = line.trim_end().char_indices().nth(place.column as usize - 1);
+    let (at, length) = found.map_or((line.trim_end().len(), 0), |(at, c)| (at, c.len_utf8()));
+    before + at..before + at + length
 }
 
 /// The word that was probably meant.

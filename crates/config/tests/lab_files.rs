@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use minivpc_config::{Lab, Mistake, load};
-use minivpc_model::{Connectivity, NatGatewayId, Peer, RouteTarget, Traffic};
+use minivpc_model::{Attachment, Connectivity, NatGatewayId, Op, Peer, RouteState, RouteTarget, Traffic};
 use proptest::prelude::*;
 
 const ARTICLE: &str = include_str!("../../../configs/nat-gateway-east-west/lab.yaml");
@@ -250,6 +250,22 @@ fn mistakes_of_writing_show_their_place_and_a_way_out() {
         (changed("protocol: all, cidr", "protocol: tcp, ports: 22:10, cidr"), "22:10", "'22:10' isn't a port", ""),
         (changed("protocol: all, cidr", "protocol: tcp, ports: 90-80, cidr"), "90-80", "'90-80' isn't a port", ""),
         (changed("private_ip: 10.0.0.11", "private_ip: 10.0.0"), "10.0.0", "'10.0.0' isn't an IPv4 address", ""),
+        (changed("private_ip: 10.0.0.11", "count: -1"), "-1", "'-1' isn't a number", ""),
+        (changed("cidr: 10.0.0.0/16\n", "cidr: 127.0.0.0/16\n"), "127.0.0.0/16", "InvalidVpc.Range", ""),
+        (
+            changed("lab: nat", "elastic_ips: { a: { address: 10.1.1.1 } }\nlab: nat"),
+            "10.1.1.1",
+            "InvalidParameterValue: Address 10.1.1.1 isn't a public one",
+            "",
+        ),
+        (
+            changed("public_ip: true", "network_interfaces: { eth0: { subnet: source } }"),
+            "eth0",
+            "'eth0' isn't a further interface of 'source'",
+            "eth0 is written in the instance itself",
+        ),
+        // The lexer's own: the character behind which it understood nothing.
+        (changed("10.0.0.0/16 } ] }", "10.0.0.0/16 } ] "), "d", "while parsing a flow mapping", ""),
         (
             changed("id: igw-09e9571aa689c8066", "id: nat-09e9571aa689c8066"),
             "nat-09e9571aa689c8066",
@@ -358,4 +374,53 @@ proptest! {
             prop_assert!(mistake.span.end <= text.len());
         }
     }
+}
+
+#[test]
+fn what_the_running_lab_has_stays_where_the_file_leaves_it_open() {
+    let text = "lab: x\nvpcs: { v: { cidr: 10.0.0.0/16, internet_gateway: { name: igw }, \
+                subnets: { a: { cidr: 10.0.0.0/24 }, b: { cidr: 10.0.1.0/24 } }, \
+                nat_gateways: { n: { subnet: b, connectivity_type: private } }, \
+                route_tables: { r: { routes: { 10.0.1.0/24: n } } } } }\n\
+                elastic_ips: { e: {} }\ninstances: { one: { subnet: a }, two: { subnet: a } }\n";
+    let running = loaded(text);
+    let addresses = |lab: &Lab| -> Vec<_> {
+        let instances = ["one", "two"].map(|name| lab.world.find_instance(name).unwrap());
+        instances
+            .map(|id| {
+                lab.world
+                    .network_interfaces()
+                    .find(|eni| matches!(eni.attachment, Attachment::Instance { instance, .. } if instance == id))
+                    .unwrap()
+                    .private_ip
+            })
+            .to_vec()
+    };
+    let before = addresses(&running);
+    let more = text
+        .replace("{ one:", "{ zero: { subnet: a, private_ip: 10.0.0.6 }, first: { subnet: a }, one:")
+        .replace("{ e: {} }", "{ d: {}, e: {} }");
+    let next = load(&more, NOW, Some(&running)).unwrap();
+    assert_eq!(addresses(&next), before, "though others stand before them");
+    let public = |lab: &Lab| lab.world.addresses().find(|a| a.tags.name() == Some("e")).unwrap().public_ip;
+    assert_eq!(public(&next), public(&running));
+    let (ops, next) = next.succeed(&running).unwrap();
+    assert_eq!(ops.len(), 3, "two instances and an address: {ops:#?}");
+
+    let without = more.replace("nat_gateways: { n: { subnet: b, connectivity_type: private } }, ", "");
+    assert!(refused(&without).to_string().contains("is called 'n'"), "nobody has ever had it");
+    let (ops, last) = load(&without, NOW, Some(&next)).unwrap().succeed(&next).unwrap();
+    assert!(matches!(ops.as_slice(), [Op::DeleteNatGateway(_)]), "{ops:#?}");
+    let table = last.world.route_tables().find(|table| table.tags.name() == Some("r")).unwrap();
+    assert_eq!(last.world.route_state(&table.routes[1]), RouteState::Blackhole);
+}
+
+#[test]
+fn an_alias_bomb_is_refused() {
+    let mut text = String::from("lab: x\nx-a: &a [x,x,x,x,x,x,x,x,x]\n");
+    for (before, next) in "abcdefgh".chars().zip("bcdefghi".chars()) {
+        let nine = vec![format!("*{before}"); 9].join(",");
+        text += &format!("x-{next}: &{next} [{nine}]\n");
+    }
+    assert!(refused(&text).to_string().contains("its aliases make it too large"));
 }

@@ -35,7 +35,7 @@ mod views;
 
 pub use engine::{run_commands, run_engine, run_keeper};
 pub use lab::{Lab, LabError, Started, runtime, validate};
-pub use minivpc_config::{Mistake, Place};
+pub use minivpc_config::{LONGEST, Mistake, Place};
 pub use minivpc_host::doctor::{Finding, Health, examine};
 pub use minivpc_host::guest::exec::{Directory, exec};
 pub use minivpc_host::{HostError, LinkStats, TUN};

@@ -94,10 +94,10 @@ impl Builder<'_> {
         if let Some(place) = fixed {
             return Err(Mistake::new(place, "only one instance can have this").help("remove it, or `count`"));
         }
-        if !(1..=MOST_INSTANCES).contains(&count.value) {
+        if !(1..=MOST_INSTANCES).contains(&count.value.0) {
             return Err(Mistake::new(at(count), format!("count is 1 to {MOST_INSTANCES}")));
         }
-        for number in 1..=count.value {
+        for number in 1..=count.value.0 {
             let numbered = Spanned { value: format!("{}-{number}", name.value), ..name.clone() };
             self.instance(turn, &numbered, instance)?;
         }

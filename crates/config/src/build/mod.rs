@@ -37,10 +37,13 @@ pub(crate) fn build(file: LabFile, now: &str, running: Option<&Lab>) -> Result<L
     for (name, vpc) in &file.vpcs.0 {
         builder.parts_of_vpc(name, vpc)?;
     }
-    for (name, address) in &file.elastic_ips.0 {
-        builder.elastic_ip(name, address)?;
+    const TURNS: [Turn; 3] = [Turn::Named, Turn::Kept, Turn::Free];
+    for turn in TURNS {
+        for (name, address) in &file.elastic_ips.0 {
+            builder.elastic_ip(turn, name, address)?;
+        }
     }
-    for turn in [Turn::Named, Turn::Kept, Turn::Free] {
+    for turn in TURNS {
         for (vpc_name, vpc) in &file.vpcs.0 {
             for (name, nat) in &vpc.nat_gateways.0 {
                 builder.nat_gateway(turn, vpc_name, vpc, name, nat)?;
@@ -289,19 +292,23 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn elastic_ip(&mut self, name: &Spanned<String>, address: &file::ElasticIp) -> Result<(), Mistake> {
+    fn elastic_ip(&mut self, turn: Turn, name: &Spanned<String>, address: &file::ElasticIp) -> Result<(), Mistake> {
         let place = address.address.as_ref().map_or(at(name), at);
         let id = self.id(address.id.as_ref(), AllocationId::from_seed, &["eipalloc", &name.value])?;
-        let public_ip = match &address.address {
-            Some(given) => given.value.0,
-            None => {
-                let free = |ip: &Ipv4Addr| !self.world().addresses().any(|other| other.public_ip == *ip);
-                let had = self.running.and_then(|lab| lab.world.address(id).ok()).map(|address| address.public_ip);
-                had.filter(free)
-                    .or_else(|| ELASTIC_IPS.hosts().find(free))
-                    .ok_or_else(|| Mistake::new(at(name), format!("{ELASTIC_IPS} has no address left")))?
-            }
+        let had = self.running.and_then(|lab| lab.world.address(id).ok()).map(|address| address.public_ip);
+        let its_turn = match (&address.address, had) {
+            (Some(_), _) => Turn::Named,
+            (None, Some(_)) => Turn::Kept,
+            (None, None) => Turn::Free,
         };
+        if its_turn != turn {
+            return Ok(());
+        }
+        let free = |ip: &Ipv4Addr| !self.world().addresses().any(|other| other.public_ip == *ip);
+        let given = address.address.as_ref().map(|given| given.value.0);
+        let public_ip = given
+            .or_else(|| had.filter(free).or_else(|| ELASTIC_IPS.hosts().find(free)))
+            .ok_or_else(|| Mistake::new(at(name), format!("{ELASTIC_IPS} has no address left")))?;
         let op = Op::AllocateAddress { id, public_ip, tags: tags(name, &address.tags)?, origin: self.origin(at(name)) };
         self.apply(op, place, &[])
     }

@@ -37,6 +37,12 @@ pub(super) fn allowed_size(cidr: Ipv4Net) -> bool {
     (16..=28).contains(&cidr.prefix_len()) && cidr.addr() == cidr.network()
 }
 
+/// Loopback, link-local, multicast, reserved: not the address of one machine in a network.
+fn is_nobodys(address: Ipv4Addr) -> bool {
+    let first = address.octets()[0];
+    address.is_loopback() || address.is_link_local() || first == 0 || first >= 224
+}
+
 /// Guests' host names are made of it.
 fn is_region(name: &str) -> bool {
     let parts = || name.split('-');
@@ -56,6 +62,10 @@ impl World {
             let message = format!(
                 "The CIDR '{cidr}' is invalid: a VPC's block is /16 to /28, and its address the first of the block."
             );
+            return Err(Refusal::new(ErrorCode::InvalidVpcRange, "CidrBlock", message));
+        }
+        if is_nobodys(cidr.addr()) {
+            let message = format!("The CIDR '{cidr}' is invalid: no machine has such addresses.");
             return Err(Refusal::new(ErrorCode::InvalidVpcRange, "CidrBlock", message));
         }
         if !is_region(&region) {
@@ -131,6 +141,10 @@ impl World {
         origin: Origin,
     ) -> Result<(), Refusal> {
         self.unused(self.addresses.contains_key(&id), id)?;
+        if is_nobodys(public_ip) || public_ip.is_private() {
+            let message = format!("Address {public_ip} isn't a public one");
+            return Err(Refusal::new(ErrorCode::InvalidParameterValue, "Address", message));
+        }
         if let Some(other) = self.addresses.values().find(|a| a.public_ip == public_ip) {
             let message = format!("Address {public_ip} is in use by {}", other.tags.name().unwrap_or_default());
             return Err(Refusal::new(ErrorCode::InvalidIpAddressInUse, "Address", message));
