@@ -1,10 +1,11 @@
 //! What the user can type.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use minivpc_control::{Described, TracePacket};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use minivpc_control::{Described, Lab, Question, TracePacket, view};
 use serde_json::Value;
 
 /// An AWS VPC on one Linux machine, with real packets.
@@ -12,23 +13,57 @@ use serde_json::Value;
 /// Instances are network namespaces, and every packet between them is forwarded by AWS's rules: route tables, security
 /// groups, network ACLs, NAT gateways. Use ping, traceroute, tcpdump, curl and iperf3 inside as you would on AWS.
 #[derive(Debug, Parser)]
-#[command(name = "minivpc", version, max_term_width = 100)]
+#[command(
+    name = "minivpc",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  minivpc up configs/nat-gateway-east-west/lab.yaml
+  minivpc exec source -- traceroute 10.0.1.55
+  minivpc trace source destination
+  minivpc down
+
+Completion: source <(COMPLETE=bash minivpc)      Man pages: minivpc man DIRECTORY"
+)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// For completion: the instances of the labs that are up.
+fn instances(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let labs = Lab::all().unwrap_or_default();
+    let statuses = labs.iter().filter_map(|lab| lab.ask(&Question::Status).ok());
+    let names = statuses.flat_map(|status| {
+        let status: Option<view::Status> = serde_json::from_value(status).ok();
+        status.map(|status| status.instances.into_iter().map(|instance| instance.name)).into_iter().flatten()
+    });
+    beginning_with(typed, names)
+}
+
+/// For completion: the labs.
+fn labs(typed: &OsStr) -> Vec<CompletionCandidate> {
+    beginning_with(typed, Lab::all().unwrap_or_default().iter().map(|lab| lab.name().to_owned()))
+}
+
+fn beginning_with(typed: &OsStr, names: impl Iterator<Item = String>) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    names.filter(|name| name.starts_with(&*typed)).map(CompletionCandidate::new).collect()
 }
 
 /// Which lab.
 #[derive(Debug, Args)]
 pub struct Scope {
     /// Name of the lab, when several are up.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(labs))]
     pub lab: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build a lab and leave it running in the background.
+    #[command(after_help = "Example:\n  minivpc up lab.yaml")]
     Up {
         /// The lab file.
         #[arg(value_name = "LAB.yaml", default_value = "lab.yaml")]
@@ -38,6 +73,7 @@ pub enum Command {
         tun: Option<PathBuf>,
     },
     /// Show what `apply` would change.
+    #[command(after_help = "Example:\n  minivpc plan lab.yaml")]
     Plan {
         /// The lab file; the lab that it names must be up.
         #[arg(value_name = "LAB.yaml", default_value = "lab.yaml")]
@@ -47,16 +83,19 @@ pub enum Command {
         json: bool,
     },
     /// Change a running lab to what its file says now, all at once or not at all. What AWS wouldn't disturb goes on.
+    #[command(after_help = "Example:\n  minivpc apply lab.yaml")]
     Apply {
         /// The lab file; the lab that it names must be up.
         #[arg(value_name = "LAB.yaml", default_value = "lab.yaml")]
         file: PathBuf,
     },
     /// Stop an instance: its processes end, its addresses stay, and routes to it become blackholes.
+    #[command(after_help = "Example:\n  minivpc stop web-a")]
     Stop {
         #[command(flatten)]
         scope: Scope,
         /// Name, vpc/name, id or private address of the instance.
+        #[arg(add = ArgValueCompleter::new(instances))]
         instance: String,
     },
     /// Start a stopped instance.
@@ -64,6 +103,7 @@ pub enum Command {
         #[command(flatten)]
         scope: Scope,
         /// Name, vpc/name, id or private address of the instance.
+        #[arg(add = ArgValueCompleter::new(instances))]
         instance: String,
     },
     /// Restart an instance, as a reboot does.
@@ -71,6 +111,7 @@ pub enum Command {
         #[command(flatten)]
         scope: Scope,
         /// Name, vpc/name, id or private address of the instance.
+        #[arg(add = ArgValueCompleter::new(instances))]
         instance: String,
     },
     /// Bring a lab back to its file as it was applied last, with new instances and without flows.
@@ -79,27 +120,35 @@ pub enum Command {
         scope: Scope,
     },
     /// Show what the `run` commands of an instance have printed since its start.
+    #[command(after_help = "Example:\n  minivpc logs web-a")]
     Logs {
         #[command(flatten)]
         scope: Scope,
         /// Name, vpc/name, id or private address of the instance.
+        #[arg(add = ArgValueCompleter::new(instances))]
         instance: String,
     },
     /// Run a command inside an instance; its exit status is the command's.
+    #[command(
+        after_help = "Example:\n  minivpc exec source -- ping -c 3 10.0.1.55\n  minivpc exec source -- sh -c 'tcpdump -i eth0 icmp & ping -c 3 10.0.1.55'"
+    )]
     Exec {
         #[command(flatten)]
         scope: Scope,
         /// Name, vpc/name, id or private address of the instance.
+        #[arg(add = ArgValueCompleter::new(instances))]
         instance: String,
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
         command: Vec<OsString>,
     },
     /// Open an interactive shell inside an instance.
+    #[command(after_help = "Example:\n  minivpc shell source")]
     Shell {
         #[command(flatten)]
         scope: Scope,
         /// Name, vpc/name, id or private address of the instance.
+        #[arg(add = ArgValueCompleter::new(instances))]
         instance: String,
     },
     /// Show what runs: instances, interfaces, gateways, counters.
@@ -111,6 +160,9 @@ pub enum Command {
         json: bool,
     },
     /// Show a resource as AWS's tables print it.
+    #[command(
+        after_help = "Example:\n  minivpc show route-table source\n  minivpc show nat-gateway osaka-NAT --metrics"
+    )]
     Show {
         #[command(flatten)]
         scope: Scope,
@@ -126,6 +178,7 @@ pub enum Command {
         json: bool,
     },
     /// Show what was dropped, where and why.
+    #[command(after_help = "Example:\n  minivpc drops --json | jq '.drops[].reason'")]
     Drops {
         #[command(flatten)]
         scope: Scope,
@@ -134,6 +187,7 @@ pub enum Command {
         json: bool,
     },
     /// Show live connections at the instances' interfaces.
+    #[command(after_help = "Example:\n  minivpc flows --why")]
     Flows {
         #[command(flatten)]
         scope: Scope,
@@ -145,6 +199,9 @@ pub enum Command {
         json: bool,
     },
     /// Show the journey of a packet, hop by hop, without sending it.
+    #[command(
+        after_help = "Example:\n  minivpc trace source destination --reply\n  minivpc trace web-a db-a --protocol tcp --port 5432"
+    )]
     Trace {
         #[command(flatten)]
         scope: Scope,
@@ -158,6 +215,7 @@ pub enum Command {
         json: bool,
     },
     /// Check a lab file without building anything.
+    #[command(after_help = "Example:\n  minivpc validate lab.yaml")]
     Validate {
         /// The lab file.
         #[arg(value_name = "LAB.yaml", default_value = "lab.yaml")]
@@ -167,6 +225,7 @@ pub enum Command {
         json: bool,
     },
     /// Find out what this machine lacks for labs, and how to mend it.
+    #[command(after_help = "Example:\n  minivpc doctor")]
     Doctor {
         /// Node of the tun driver, where /dev/net/tun can't be used.
         #[arg(long, value_name = "PATH", env = minivpc_control::TUN)]
@@ -185,6 +244,12 @@ pub enum Command {
     Down {
         #[command(flatten)]
         scope: Scope,
+    },
+    /// Write a man page for each command into a directory.
+    Man {
+        /// The directory; it must exist.
+        #[arg(value_name = "DIRECTORY")]
+        directory: PathBuf,
     },
     /// Tries what a lab needs; started by `doctor`.
     #[command(hide = true)]
@@ -221,8 +286,10 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Packet {
     /// The sending instance.
+    #[arg(add = ArgValueCompleter::new(instances))]
     from: String,
     /// An instance or an address.
+    #[arg(add = ArgValueCompleter::new(instances))]
     to: String,
     /// The protocol.
     #[arg(long, default_value = "icmp")]

@@ -6,6 +6,7 @@
 mod arguments;
 mod mistake;
 mod print;
+mod progress;
 mod table;
 
 use std::fmt::Write as _;
@@ -14,7 +15,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use minivpc_control::{
     Change, Directory, Finding, Health, LONGEST, Lab, LabError, LabFile, Question, TUN, examine, exec, run_commands,
     run_engine, run_keeper, runtime, validate, view,
@@ -23,8 +24,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use arguments::{Arguments, Command, Scope};
+use progress::Progress;
 
 fn main() -> ExitCode {
+    clap_complete::CompleteEnv::with_factory(Arguments::command).complete();
     mistake::set_up_reports();
     let arguments = Arguments::parse();
     match run(arguments.command) {
@@ -67,10 +70,12 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             show(json, &value, || print::plan(&plan))?;
         }
         Command::Apply { file } => {
+            let progress = Progress::of(format!("applying {}", file.display()));
             let (plan, lab) = read(&file, |file| {
                 let lab = Lab::of_file(&file.text)?;
                 Ok((lab.change(Change::Apply(file.clone()))?, lab))
             })?;
+            drop(progress);
             say(&print::applied(lab.name(), &serde_json::from_value(plan)?))?;
         }
         Command::Stop { scope, instance } => change(&scope, Change::Stop(instance.clone()), &instance, "stopped")?,
@@ -93,6 +98,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             say(&format!("{} is down", lab.name()))?;
         }
         Command::Doctor { tun, json } => return doctor(tun.as_deref(), json),
+        Command::Man { directory } => clap_mangen::generate_to(Arguments::command(), directory)?,
         Command::Examine => say(&serde_json::to_string(&examine(&runtime()))?)?,
         Command::Labs { json } => {
             let labs = Lab::all()?;
@@ -132,7 +138,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 }
 
 fn up(file: &Path, tun: Option<&Path>) -> Result<(), Failure> {
+    let progress = Progress::of(format!("building {}", file.display()));
     let started = read(file, |file| Lab::up(file, tun))?;
+    drop(progress);
     let mut text = format!("{} is up: {}\n", started.lab.name(), print::summary(&started.summary));
     let status: view::Status = serde_json::from_value(started.lab.ask(&Question::Status)?)?;
     write!(text, "\n{}", print::status(&status))?;

@@ -129,8 +129,8 @@ impl Mistake {
             other => Self::new(at, UserMessageFormatter.format_message(other)),
         };
         // The reader's lexer tells line and column only.
-        let mistake = match mistake.span.clone() {
-            span if span == (0..0) => Self { span: span_of(mistake.place, text), ..mistake },
+        let mistake = match mistake.span {
+            Range { start: 0, end: 0 } => Self { span: span_of(mistake.place, text), ..mistake },
             _ => mistake,
         };
         let line = text.lines().nth(mistake.place.line as usize - 1).unwrap_or_default();

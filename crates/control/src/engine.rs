@@ -17,7 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
 use crate::guest;
-use crate::protocol::{Change, Failure, LabFile, Request};
+use crate::protocol::{Change, Failure, LabFile, Request, understand};
 use crate::running::{Base, Running, SAVED};
 use crate::saved::{self, Saved};
 
@@ -213,10 +213,7 @@ async fn converse(running: &Running, stream: UnixStream) -> io::Result<()> {
     if line.is_empty() {
         return Ok(());
     }
-    let answer = match serde_json::from_str(&line) {
-        Ok(request) => running.answer(request),
-        Err(error) => Err(format!("not understood: {error}").into()),
-    };
+    let answer = understand(&line).and_then(|request| running.answer(request));
     let mut answer = serde_json::to_vec(&answer)?;
     answer.push(b'\n');
     writer.write_all(&answer).await

@@ -8,6 +8,30 @@ use minivpc_config::Mistake;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// Commands and engines of different versions don't understand each other.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The whole line: first of all who says it.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    version: &'a str,
+    request: &'a Request,
+}
+
+/// Reads a line.
+pub(crate) fn understand(line: &str) -> Result<Request, Failure> {
+    let mut said: Value = serde_json::from_str(line).map_err(|error| format!("not understood: {error}"))?;
+    match said["version"].as_str() {
+        Some(VERSION) => serde_json::from_value(said["request"].take())
+            .map_err(|error| Failure::Refused(format!("not understood: {error}"))),
+        other => Err(Failure::Refused(format!(
+            "this command is minivpc {}, and the lab was brought up by minivpc {VERSION}: use that one, or end the lab \
+             with `minivpc down` and bring it up again",
+            other.unwrap_or("of another version")
+        ))),
+    }
+}
+
 /// What is said.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Request {
@@ -147,7 +171,8 @@ pub(crate) enum SayError {
 pub(crate) fn say(socket: &Path, request: &Request) -> Result<Answer, SayError> {
     let unheard = |error: io::Error| SayError::Unheard(error);
     let mut stream = UnixStream::connect(socket).map_err(unheard)?;
-    let mut line = serde_json::to_string(request).map_err(io::Error::from).map_err(unheard)?;
+    let line = Line { version: VERSION, request };
+    let mut line = serde_json::to_string(&line).map_err(io::Error::from).map_err(unheard)?;
     line.push('\n');
     stream.write_all(line.as_bytes()).map_err(|_| SayError::Unanswered)?;
     let mut answer = String::new();

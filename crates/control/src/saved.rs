@@ -14,8 +14,7 @@ use minivpc_model::InstanceId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Another version may have other fields.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+use crate::protocol::VERSION;
 
 /// What should run.
 #[derive(Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Access, CWD, FileType, Mode, OFlags, access, mknodat};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_change, mount_remount,
     move_mount, open_tree,
@@ -87,15 +87,20 @@ pub(super) fn set_read_only(directory: BorrowedFd<'_>, path: &CStr, flags: libc:
 }
 
 /// A layer's directories are those of the host below it, and for an ordinary user their owners don't exist here: the
-/// kernel couldn't copy them up when something is written in one. So they are made beforehand.
+/// kernel couldn't copy them up when something is written in one. So they are made beforehand, and what can't even be
+/// read is taken away, so that a daemon makes its own log or key instead of failing at the host's.
 fn skeleton(lower: &Path, upper: &Path, left: &mut usize) {
     for entry in fs::read_dir(lower).into_iter().flatten().flatten() {
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) || *left == 0 {
+        let Ok(kind) = entry.file_type() else { continue };
+        let copy = upper.join(entry.file_name());
+        if kind.is_file() && access(entry.path(), Access::READ_OK).is_err() {
+            // Overlayfs's sign for a file that is gone.
+            let _ = mknodat(CWD, &copy, FileType::CharacterDevice, Mode::empty(), 0);
+        }
+        if !kind.is_dir() || *left == 0 {
             continue;
         }
         *left -= 1;
-        let copy = upper.join(entry.file_name());
-        // What can't be read has nothing to offer, and hides nothing when it is empty.
         if fs::create_dir(&copy).is_ok() {
             skeleton(&entry.path(), &copy, left);
         }
