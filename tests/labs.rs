@@ -15,6 +15,8 @@ mod lab;
 mod life;
 #[path = "scenarios/link.rs"]
 mod link;
+#[path = "scenarios/machine.rs"]
+mod machine;
 #[path = "articles/nat_gateway_east_west.rs"]
 mod nat_gateway_east_west;
 #[path = "scenarios/two_tier_web.rs"]

@@ -71,6 +71,9 @@ pub enum Command {
         /// Node of the tun driver, where /dev/net/tun can't be used.
         #[arg(long, value_name = "PATH", env = minivpc_control::TUN)]
         tun: Option<PathBuf>,
+        /// The instances' links: `tun-tap` is several times slower, for machines that refuse the virtio-net header.
+        #[arg(long, value_name = "NAME", default_value = "virtio-net")]
+        backend: Backend,
     },
     /// Show what `apply` would change.
     #[command(after_help = "Example:\n  minivpc plan lab.yaml")]
@@ -268,6 +271,9 @@ pub enum Command {
         /// Where the lab file was read.
         #[arg(long)]
         file: PathBuf,
+        /// The instances' links.
+        #[arg(long, default_value = "virtio-net")]
+        backend: Backend,
     },
     /// Runs the `run` commands of an instance; started by the engine.
     #[command(hide = true)]
@@ -333,6 +339,22 @@ impl From<Packet> for TracePacket {
             Protocol::Udp => "udp",
         };
         Self { from, to, protocol: protocol.to_owned(), port, source_port, ttl, size, ack: matches!(flags, Flags::Ack) }
+    }
+}
+
+/// What the instances' links are.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Backend {
+    VirtioNet,
+    TunTap,
+}
+
+impl From<Backend> for minivpc_control::Backend {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::VirtioNet => Self::VirtioNet,
+            Backend::TunTap => Self::TunTap,
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use minivpc_control::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use arguments::{Arguments, Command, Scope};
+use arguments::{Arguments, Backend, Command, Scope};
 use progress::Progress;
 
 fn main() -> ExitCode {
@@ -57,7 +57,7 @@ impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failure {
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Up { file, tun } => up(&file, tun.as_deref())?,
+        Command::Up { file, tun, backend } => up(&file, tun.as_deref(), backend)?,
         Command::Validate { file, json } => {
             let summary = read(&file, |file| validate(&file.text))?;
             let done = format!("{}: valid: {}", file.display(), print::summary(&summary));
@@ -128,7 +128,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             show(json, &described, || table::render(kind.action(), kind.part(&described), width()))?;
         }
         Command::Keeper { .. } => run_keeper()?,
-        Command::Engine { directory, file } => run_engine(&directory, file)?,
+        Command::Engine { directory, file, backend } => run_engine(&directory, file, backend.into())?,
         Command::Commands { directory, guest, commands } => {
             let status = run_commands(&directory, &guest, &commands)?;
             return Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)));
@@ -137,9 +137,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(file: &Path, tun: Option<&Path>) -> Result<(), Failure> {
+fn up(file: &Path, tun: Option<&Path>, backend: Backend) -> Result<(), Failure> {
     let progress = Progress::of(format!("building {}", file.display()));
-    let started = read(file, |file| Lab::up(file, tun))?;
+    let started = read(file, |file| Lab::up(file, tun, backend.into()))?;
     drop(progress);
     let mut text = format!("{} is up: {}\n", started.lab.name(), print::summary(&started.summary));
     let status: view::Status = serde_json::from_value(started.lab.ask(&Question::Status)?)?;

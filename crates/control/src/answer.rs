@@ -83,8 +83,8 @@ impl Answers<'_> {
         let (state, now) = (self.running.engine.state(), self.running.now());
         view::Status {
             lab: self.views.lab.name.clone(),
-            up_seconds: self.running.clock.elapsed().as_secs(),
-            engine_deaths: self.running.deaths,
+            up_seconds: self.running.base.clock.elapsed().as_secs(),
+            engine_deaths: self.running.base.deaths,
             engine_seconds: self.running.now().since(self.running.took_over).0 / 1_000_000_000,
             instances: self.instances(),
             nat_gateways: self.views.nat_gateways(state, now),

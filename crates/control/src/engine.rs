@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use minivpc_dataplane::Engine;
 use minivpc_dataplane::state::NatKey;
 use minivpc_host::guest::exec::{Directory, exec};
-use minivpc_host::{Clock, HostError, Keeper, Worker};
+use minivpc_host::{Backend, Clock, HostError, Keeper, Worker};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
 use crate::guest;
 use crate::protocol::{Change, Failure, LabFile, Request, understand};
-use crate::running::{Base, Running, SAVED};
-use crate::saved::{self, Saved};
+use crate::running::{Running, SAVED};
+use crate::saved::{self, Base, Saved};
 
 /// How often flows that have ended are forgotten, and the others written down.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -55,15 +55,15 @@ pub fn run_keeper() -> Result<(), HostError> {
 }
 
 /// Runs the engine of the lab in `directory`; it dies with the keeper. Closes standard output when the lab is up; what
-/// stands there before is why it isn't. `file` is where the lab file was read.
+/// stands there before is why it isn't. `file` is where the lab file was read; `backend` is for a lab's first engine.
 ///
 /// # Errors
 /// When the lab can't come up.
-pub fn run_engine(directory: &Path, file: PathBuf) -> Result<(), Box<dyn std::error::Error>> {
+pub fn run_engine(directory: &Path, file: PathBuf, backend: Backend) -> Result<(), Box<dyn std::error::Error>> {
     minivpc_host::detach();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // The commands of guests are the runtime's children.
-    let started = runtime.block_on(async { start(directory, file) });
+    let started = runtime.block_on(async { start(directory, file, backend) });
     match started {
         Ok((running, moving)) => Ok(runtime.block_on(serve(running, moving, &directory.join("control.sock")))?),
         Err(error) => {
@@ -90,14 +90,14 @@ done"#;
     exec(&init, &command, Directory::ReadOnly)
 }
 
-fn start(directory: &Path, path: PathBuf) -> Result<(Running, Arc<Notify>), EngineError> {
+fn start(directory: &Path, path: PathBuf, backend: Backend) -> Result<(Running, Arc<Notify>), EngineError> {
     rustix::process::setsid().map_err(io::Error::from)?;
     log_to_stderr();
     let keeper = Keeper::connect(&directory.join("keeper.sock"))?;
     let saved = Saved::read(directory)?;
     let base = match &saved {
-        Some(Saved { key, clock, deaths, .. }) => Base { key: *key, clock: *clock, deaths: deaths + 1 },
-        None => Base { key: random_key(), clock: Clock::start(), deaths: 0 },
+        Some(Saved { base, .. }) => Base { deaths: base.deaths + 1, ..*base },
+        None => Base { key: random_key(), clock: Clock::start(), backend, deaths: 0 },
     };
     let engine = Arc::new(Engine::new(base.key));
     let moving = Arc::new(Notify::new());
@@ -118,7 +118,7 @@ fn start(directory: &Path, path: PathBuf) -> Result<(Running, Arc<Notify>), Engi
         Failure::Refused(words) => EngineError::Refused(words),
         Failure::Mistake(mistake) => EngineError::Refused(mistake.to_string()),
     })?;
-    tracing::info!(deaths = running.deaths, "up");
+    tracing::info!(deaths = running.base.deaths, "up");
     Ok((running, moving))
 }
 

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use minivpc_config::Lab;
-use minivpc_host::{GuestSpec, InterfaceSpec};
+use minivpc_host::{Backend, GuestSpec, InterfaceSpec};
 use minivpc_model::{Attachment, Instance, InstanceId, NetworkInterfaceId, Refusal};
 
 /// MTU of every interface.
@@ -45,6 +45,7 @@ pub(crate) fn spec(
     lab: &Lab,
     instance: &Instance,
     name: String,
+    backend: Backend,
 ) -> Result<(GuestSpec, Vec<NetworkInterfaceId>), Refusal> {
     let world = &lab.world;
     let mut interfaces = Vec::new();
@@ -73,6 +74,7 @@ pub(crate) fn spec(
         default_ttl: instance.image.default_ttl(),
         sysctls: settings.sysctls,
         interfaces,
+        backend,
         plain_network: settings.plain_network,
     };
     Ok((spec, instance.network_interfaces.clone()))

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use minivpc_config::Mistake;
 use minivpc_dataplane::compile;
 use minivpc_host::doctor::check_tun;
-use minivpc_host::{HostError, Keeper, Process, TUN};
+use minivpc_host::{Backend, HostError, Keeper, Process, TUN};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
@@ -172,17 +172,17 @@ fn rfc3339(seconds: u64) -> String {
 }
 
 impl Lab {
-    /// Brings a lab up. `tun` is a node of the tun driver, if it isn't the usual one.
+    /// Brings a lab up, with these TAPs. `tun` is a node of the tun driver, if it isn't the usual one.
     ///
     /// # Errors
     /// A mistake in the file, before anything is made; or what the machine refuses, and then nothing is left.
-    pub fn up(file: &LabFile, tun: Option<&Path>) -> Result<Started, LabError> {
+    pub fn up(file: &LabFile, tun: Option<&Path>, backend: Backend) -> Result<Started, LabError> {
         let summary = validate(&file.text)?;
         check_tun(tun)?;
         let lab = Self::named(&summary.lab);
         let _turn = take_turn()?;
         lab.make_directory()?;
-        let started = lab.start(file, tun);
+        let started = lab.start(file, tun, backend);
         if started.is_err() {
             // What failed is told; what cleaning up says would hide it.
             let _ = lab.remove();
@@ -366,7 +366,7 @@ impl Lab {
         }
     }
 
-    fn start(&self, file: &LabFile, tun: Option<&Path>) -> Result<(), LabError> {
+    fn start(&self, file: &LabFile, tun: Option<&Path>, backend: Backend) -> Result<(), LabError> {
         let copy = self.file(SAVED);
         fs::write(&copy, &file.text).map_err(at(&copy))?;
         let mut keeper = self.process("keeper")?;
@@ -377,10 +377,16 @@ impl Lab {
         let keeper = keeper
             .map_err(|error| LabError::Refused(format!("{error}\n{}", self.last_words()).trim_end().to_owned()))?;
 
-        let arguments = [OsStr::new("engine"), self.directory.as_os_str(), OsStr::new("--file"), file.path.as_os_str()];
+        let word = OsStr::new;
+        let (directory, path) = (self.directory.as_os_str(), file.path.as_os_str());
+        let mut arguments = vec![word("engine"), directory, word("--file"), path];
+        if backend == Backend::TunTap {
+            arguments.extend([word("--backend"), word("tun-tap")]);
+        }
+        let arguments = arguments.into_iter().map(OsStr::to_owned).collect();
         let (output, theirs) = rustix::pipe::pipe().map_err(io::Error::from).map_err(at(&self.directory))?;
         let log = self.log("engine")?.into();
-        keeper.start_engine(arguments.map(OsStr::to_owned).to_vec(), theirs, log)?;
+        keeper.start_engine(arguments, theirs, log)?;
         // It says what went wrong, or nothing when it is ready.
         let mut said = String::new();
         File::from(output).read_to_string(&mut said).map_err(at(&self.directory))?;

@@ -38,5 +38,5 @@ pub use lab::{Lab, LabError, Started, runtime, validate};
 pub use minivpc_config::{LONGEST, Mistake, Place};
 pub use minivpc_host::doctor::{Finding, Health, examine};
 pub use minivpc_host::guest::exec::{Directory, exec};
-pub use minivpc_host::{HostError, LinkStats, TUN};
+pub use minivpc_host::{Backend, HostError, LinkStats, TUN};
 pub use protocol::{Change, Described, LabFile, Question, TracePacket};

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
 
 use minivpc_config::Lab;
-use minivpc_dataplane::state::NatKey;
 use minivpc_dataplane::{Engine, Now, compile};
-use minivpc_host::{Clock, HostError, Keeper, Ports, Publisher};
+use minivpc_host::{HostError, Keeper, Ports, Publisher};
 use minivpc_model::{InstanceId, Op, World};
 use serde_json::Value;
 
@@ -16,7 +15,7 @@ use crate::answer::{Answers, json, not_found};
 use crate::change;
 use crate::guest::{self, Guest};
 use crate::protocol::{Answer, Change, Failure, LabFile, Request};
-use crate::saved::{self, Saved};
+use crate::saved::{self, Base, Saved};
 use crate::views::Views;
 
 /// One running lab.
@@ -26,20 +25,11 @@ pub(crate) struct Running {
     pub engine: Arc<Engine>,
     pub publisher: Publisher,
     pub keeper: Keeper,
-    pub clock: Clock,
-    pub key: NatKey,
-    /// Engines of this lab that have died, and when this one took over.
-    pub deaths: u32,
+    pub base: Base,
+    /// When this engine took over.
     pub took_over: Now,
     /// One change at a time.
     current: Mutex<Current>,
-}
-
-/// What an engine has from its lab, or from the engine before.
-pub(crate) struct Base {
-    pub key: NatKey,
-    pub clock: Clock,
-    pub deaths: u32,
 }
 
 /// What runs between two changes.
@@ -70,9 +60,8 @@ impl Current {
 impl Running {
     /// Nothing runs yet; [`Change::Apply`] brings the lab up.
     pub fn new(directory: PathBuf, engine: Arc<Engine>, publisher: Publisher, keeper: Keeper, base: Base) -> Self {
-        let Base { key, clock, deaths } = base;
-        let (current, took_over) = (Mutex::default(), clock.now());
-        Self { directory, engine, publisher, keeper, clock, key, deaths, took_over, current }
+        let (current, took_over) = (Mutex::default(), base.clock.now());
+        Self { directory, engine, publisher, keeper, base, took_over, current }
     }
 
     /// Takes over from an engine that has died: what runs stays, what is missing is made, and what an unfinished change
@@ -98,7 +87,7 @@ impl Running {
     }
 
     pub fn now(&self) -> Now {
-        self.clock.now()
+        self.base.clock.now()
     }
 
     pub fn answer(&self, request: Request) -> Answer {
@@ -177,9 +166,7 @@ impl Running {
     fn saved(&self, current: &Current) -> Saved {
         let guests = current.guests.iter().map(|(id, guest)| (*id, (guest.spec.clone(), guest.run.clone())));
         Saved {
-            key: self.key,
-            clock: self.clock,
-            deaths: self.deaths,
+            base: self.base,
             lab: current.lab.clone(),
             file: current.file.clone(),
             guests: guests.collect(),
@@ -203,7 +190,8 @@ impl Running {
             let old = current.guests.get(&instance.id).filter(|_| !restarted.contains(&instance.id));
             let run = next.guests.get(&instance.id).map(|guest| guest.run.clone()).unwrap_or_default();
             let name = old.map_or_else(|| format!("{}.{}", instance.id, starts + 1), |old| old.spec.name.clone());
-            let (mut spec, enis) = guest::spec(&next, instance, name).map_err(|refusal| refusal.to_string())?;
+            let (mut spec, enis) =
+                guest::spec(&next, instance, name, self.base.backend).map_err(|refusal| refusal.to_string())?;
             let guest = match old {
                 Some(old) if old.can_stay(&spec, &run) => {
                     undo.assign(&old.spec, &spec)?;
@@ -224,7 +212,7 @@ impl Running {
         self.saved(&next).write(&self.directory)?;
         let taps: BTreeMap<_, _> = next.guests.values().flat_map(|guest| &guest.taps).collect();
         let taps = snapshot.enis.iter().map(|eni| taps.get(&eni.id).map(|tap| Arc::clone(tap))).collect();
-        if let Err(error) = self.publisher.publish(Ports::new(snapshot, taps)) {
+        if let Err(error) = self.publisher.publish(Ports::new(snapshot, taps, self.base.backend)) {
             self.saved(current).write(&self.directory)?;
             return Err(error.into());
         }

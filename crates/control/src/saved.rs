@@ -9,20 +9,27 @@ use std::{fs, io};
 
 use minivpc_config::Lab;
 use minivpc_dataplane::state::{Checkpoint, NatKey};
-use minivpc_host::{Clock, GuestSpec};
+use minivpc_host::{Backend, Clock, GuestSpec};
 use minivpc_model::InstanceId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::VERSION;
 
+/// What an engine has from its lab for as long as it lives.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Base {
+    pub key: NatKey,
+    pub clock: Clock,
+    pub backend: Backend,
+    /// Engines that have died before.
+    pub deaths: u32,
+}
+
 /// What should run.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Saved {
-    pub key: NatKey,
-    pub clock: Clock,
-    /// Engines that have died so far.
-    pub deaths: u32,
+    pub base: Base,
     pub lab: Lab,
     /// Where the lab file was read.
     pub file: PathBuf,

@@ -41,5 +41,5 @@ pub use error::HostError;
 pub use guest::{GuestSpec, InterfaceSpec, LinkStats};
 pub use keeper::{Keeper, Process, run_keeper};
 pub use process::detach;
-pub use tap::TUN;
+pub use tap::{Backend, TUN};
 pub use worker::{Ports, Publisher, Worker};

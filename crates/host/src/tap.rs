@@ -1,11 +1,12 @@
-//! TAP devices with a virtio-net header before each frame.
+//! TAP devices, with a virtio-net header before each frame where the kernel grants it.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use minivpc_packet::VnetHeader;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, HostError};
 
@@ -25,9 +26,38 @@ const OFFLOADS: libc::c_uint =
 /// For kernels before 6.2, which don't cut UDP.
 const OFFLOADS_WITHOUT_USO: libc::c_uint = OFFLOADS & !(libc::TUN_F_USO4 | libc::TUN_F_USO6);
 
+/// Which TAPs a lab has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Backend {
+    /// With the header: super-segments and unfinished checksums cross them.
+    #[default]
+    VirtioNet,
+    /// Those of the crate `tun-tap`, without it: several times slower, and for machines that refuse the header.
+    TunTap,
+}
+
 /// Makes a TAP called `name` in the network namespace of this thread. It stays when its descriptors are closed, and
 /// goes with its namespace: closing hundreds of devices one by one takes seconds.
-pub(crate) fn create(name: &str) -> Result<OwnedFd, HostError> {
+pub(crate) fn create(name: &str, backend: Backend) -> Result<OwnedFd, HostError> {
+    let tap = match backend {
+        Backend::VirtioNet => with_header(name)?,
+        Backend::TunTap => plain(name)?,
+    };
+    // SAFETY: TUNSETPERSIST takes its argument by value.
+    check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETPERSIST, 1 as libc::c_ulong) }, "TUNSETPERSIST")?;
+    Ok(tap)
+}
+
+fn plain(name: &str) -> Result<OwnedFd, HostError> {
+    let tap = tun_tap::Iface::without_packet_info(name, tun_tap::Mode::Tap);
+    let tap = tap.map_err(|source| HostError::NoTun { path: DEVICE.into(), source })?;
+    // SAFETY: the descriptor is open, and nobody else owns it any more.
+    let tap = unsafe { OwnedFd::from_raw_fd(tap.into_raw_fd()) };
+    rustix::io::ioctl_fionbio(&tap, true).context("FIONBIO")?;
+    Ok(tap)
+}
+
+fn with_header(name: &str) -> Result<OwnedFd, HostError> {
     let tun = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(device());
     let tun = tun.map_err(|source| HostError::NoTun { path: device(), source })?;
     // SAFETY: all-zero bytes are a valid `ifreq`, a plain C struct.
@@ -47,8 +77,6 @@ pub(crate) fn create(name: &str) -> Result<OwnedFd, HostError> {
         // SAFETY: as above.
         check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD, fewer) }, "TUNSETOFFLOAD")?;
     }
-    // SAFETY: TUNSETPERSIST takes its argument by value.
-    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETPERSIST, 1 as libc::c_ulong) }, "TUNSETPERSIST")?;
     Ok(tun.into())
 }
 

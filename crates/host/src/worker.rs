@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use crate::clock::Clock;
 use crate::error::{Context, HostError};
+use crate::tap::Backend;
 
 /// Longest frame: a 64 KiB packet behind its Ethernet and virtio-net headers.
 const LONGEST: usize = VnetHeader::LEN + 14 + 65_535;
@@ -27,6 +28,8 @@ pub struct Ports {
     pub snapshot: Snapshot,
     /// The TAP of each interface; none where no guest stands behind.
     taps: Vec<Option<Arc<OwnedFd>>>,
+    /// What they are.
+    backend: Backend,
     /// The number that an interface has in this snapshot, by the number that it always has.
     ports: HashMap<u32, u16>,
 }
@@ -34,9 +37,9 @@ pub struct Ports {
 impl Ports {
     /// `taps` are in the order of the snapshot's interfaces.
     #[must_use]
-    pub fn new(snapshot: Snapshot, taps: Vec<Option<Arc<OwnedFd>>>) -> Self {
+    pub fn new(snapshot: Snapshot, taps: Vec<Option<Arc<OwnedFd>>>, backend: Backend) -> Self {
         let ports = snapshot.enis.iter().zip(0..).map(|(eni, port)| (eni.serial.0, port)).collect();
-        Self { snapshot, taps, ports }
+        Self { snapshot, taps, backend, ports }
     }
 
     fn taps(&self) -> impl Iterator<Item = (u32, &Arc<OwnedFd>)> {
@@ -127,7 +130,7 @@ impl Worker {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("eventfd")?;
         let wake = Arc::new(wake);
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).context("epoll")?;
-        let ports = Arc::new(ArcSwap::from_pointee(Ports::new(Snapshot::default(), Vec::new())));
+        let ports = Arc::new(ArcSwap::from_pointee(Ports::new(Snapshot::default(), Vec::new(), Backend::default())));
         let (turned, turns) = channel();
         let publisher = Publisher {
             ports: Arc::clone(&ports),
@@ -185,8 +188,14 @@ impl Worker {
     /// Reads and forwards one frame; false when there is none.
     fn frame(&self, ports: &Ports, now: Now, port: u16, buffer: &mut [u8]) -> bool {
         let Some(Some(tap)) = ports.taps.get(usize::from(port)) else { return false };
-        let length = match rustix::io::read(tap, &mut *buffer) {
-            Ok(length) => length,
+        // Without the kernel's, a header of zeros says that there is nothing to be said.
+        let start = match ports.backend {
+            Backend::VirtioNet => 0,
+            Backend::TunTap => VnetHeader::LEN,
+        };
+        buffer[..start].fill(0);
+        let length = match rustix::io::read(tap, &mut buffer[start..]) {
+            Ok(length) => start + length,
             Err(Errno::AGAIN | Errno::INTR) => return false,
             Err(error) => {
                 // Somebody has deleted the link in the guest: it would be ready, and fail, for ever.
@@ -215,5 +224,9 @@ fn write(ports: &Ports, port: u16, vnet: &VnetHeader, frame: &[u8]) {
     let Some(Some(tap)) = ports.taps.get(usize::from(port)) else { return };
     let header = vnet.write();
     let parts = [std::io::IoSlice::new(&header), std::io::IoSlice::new(frame)];
-    let _ = rustix::io::writev(tap.as_fd(), &parts);
+    let parts = match ports.backend {
+        Backend::VirtioNet => &parts[..],
+        Backend::TunTap => &parts[1..],
+    };
+    let _ = rustix::io::writev(tap.as_fd(), parts);
 }

@@ -11,6 +11,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::tap::Backend;
+
 /// What a guest looks like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestSpec {
@@ -24,6 +26,8 @@ pub struct GuestSpec {
     pub sysctls: Vec<(String, String)>,
     /// Its interfaces; the default route goes through the first.
     pub interfaces: Vec<InterfaceSpec>,
+    /// Its TAPs.
+    pub backend: Backend,
     /// Are addresses and routes beyond the first ones left to the guest?
     pub plain_network: bool,
 }

@@ -50,7 +50,7 @@ pub(crate) fn create(spec: &GuestSpec) -> Result<(GuestNetwork, Vec<OwnedFd>), H
         tracing::warn!(guest = spec.name, %error, "tcpdump -v will call checksums of sent packets incorrect");
     }
     let mut network = GuestNetwork { name_space, netlink, links: Vec::new() };
-    let add = |interface| network.add(interface, spec.plain_network);
+    let add = |interface| network.add(interface, spec);
     let taps = spec.interfaces.iter().map(add).collect::<Result<_, _>>()?;
     // Last: some are settings of an interface.
     for (name, value) in &spec.sysctls {
@@ -60,8 +60,8 @@ pub(crate) fn create(spec: &GuestSpec) -> Result<(GuestNetwork, Vec<OwnedFd>), H
 }
 
 impl GuestNetwork {
-    fn add(&mut self, interface: &InterfaceSpec, plain: bool) -> Result<OwnedFd, HostError> {
-        let tap = tap::create(&interface.name)?;
+    fn add(&mut self, interface: &InterfaceSpec, spec: &GuestSpec) -> Result<OwnedFd, HostError> {
+        let tap = tap::create(&interface.name, spec.backend)?;
         let path = format!("/proc/sys/net/ipv4/conf/{}", interface.name);
         // Amazon Linux drops what comes back by another interface no more than this does: routes decide.
         fs::write(format!("{path}/rp_filter"), "0").context("rp_filter")?;
@@ -83,7 +83,7 @@ impl GuestNetwork {
             self.netlink.add_address(index, interface.address, interface.prefix)?;
             self.netlink.add_default_route(index, interface.gateway, None, None)?;
             self.links.push(link(None));
-        } else if plain {
+        } else if spec.plain_network {
             self.links.push(link(None));
         } else {
             let table = FIRST_TABLE + number;
@@ -94,7 +94,7 @@ impl GuestNetwork {
             self.netlink.add_default_route(index, interface.gateway, Some(table), None)?;
             self.netlink.rule(Change::Add, interface.address, table)?;
         }
-        if !plain {
+        if !spec.plain_network {
             self.assign(interface)?;
         }
         Ok(tap)
