@@ -5,11 +5,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use minivpc_dataplane::state::SessionKey;
-use minivpc_dataplane::{Component, DropReason, Dropped, Headers, Kind, Snapshot, tcp_flags};
+use minivpc_dataplane::{Component, DropReason, Dropped, Headers, Kind, tcp_flags};
 use minivpc_model::{Attachment, NetworkInterfaceId, World};
 use minivpc_packet::Flow;
 use minivpc_testkit::oracle::{Datum, Fate, Judgement, NextHop, Oracle, Place, Session, Tcp, What};
@@ -18,7 +18,7 @@ use minivpc_testkit::{Body, Packet, Seen, Sim};
 
 /// Worlds, and packets in each.
 const WORLDS: u64 = 1000;
-const PACKETS: usize = 40;
+const PACKETS: usize = 30;
 
 fn body(what: What) -> Body {
     match what {
@@ -35,7 +35,15 @@ fn body(what: What) -> Body {
             Body::Tcp { from, to, flags }
         }
         What::Other(protocol) => Body::Other { protocol, bytes: vec![0; 16] },
-        What::Error { .. } => panic!("guests of this test send no errors"),
+        What::Error { kind, code, quoted: (src, dst, (protocol, from, to)) } => {
+            let what = match protocol {
+                1 => What::Echo(from),
+                6 => What::Tcp(from, to, Tcp::Syn),
+                _ => What::Udp(from, to),
+            };
+            let about = Packet { src: Some(src), dst, ttl: 1, body: body(what) };
+            Body::Error { kind, code, quoted: about.frame(src, [0; 6], [0; 6])[14..].to_vec() }
+        }
     }
 }
 
@@ -106,57 +114,24 @@ impl Met {
     fn count(&mut self, what: &'static str, met: bool) {
         *self.0.entry(what).or_default() += usize::from(met);
     }
-}
 
-/// One packet: what the engine makes of it, and whether the oracle agrees. Its way, and what arrived where, if it did.
-fn check(
-    sim: &mut Sim,
-    oracle: &mut Oracle<'_>,
-    world: &World,
-    (sender, next, sent): (NetworkInterfaceId, NextHop, Datum),
-    met: &mut Met,
-) -> (Vec<NetworkInterfaceId>, Option<(NetworkInterfaceId, Datum)>) {
-    let before = sim.drops_in_full();
-    let arrived = send(sim, world, sender, next, sent);
-    let dropped = new_drops(&before, &sim.drops_in_full());
-    let Judgement { fate, way, kinds } = oracle.judge(sender, next, sent, &|session| seen_port(sim, session));
-    let context = || format!("{sent:?} by {sender} {next:?}: {fate:?}, but {:?} {dropped:?}", names(&arrived));
-    met.count("packets", true);
-    met.count("delivered", matches!(fate, Fate::Delivered(..)));
-    met.count("answered", matches!(fate, Fate::Answered(_)));
-    met.count("translated", matches!(&fate, Fate::Delivered(_, arrived) if arrived.src != sent.src));
-    met.count("same subnet", matches!(next, NextHop::Neighbour(_)));
-    for kind in kinds {
-        met.count(kind, true);
-        if matches!(fate, Fate::Delivered(..)) && kind == "two gateways" {
-            met.count("through two gateways", true);
+    fn judged(&mut self, (sender, next, sent): Sent, fate: &Fate, kinds: &BTreeSet<&'static str>) {
+        let arrived = match fate {
+            Fate::Delivered(_, arrived) => Some(arrived),
+            _ => None,
+        };
+        self.count("packets", true);
+        self.count("delivered", arrived.is_some());
+        self.count("answered", matches!(fate, Fate::Answered(_)));
+        self.count("translated", arrived.is_some_and(|arrived| arrived.src != sent.src));
+        self.count("through two gateways", arrived.is_some() && kinds.contains("two gateways"));
+        self.count("same subnet", matches!(next, NextHop::Neighbour(_)));
+        kinds.iter().for_each(|kind| self.count(kind, true));
+        if let Fate::Dropped(place) = fate {
+            self.count(kind_of(*place), true);
+            self.count("denied on the way out", *place == Place::SecurityGroups(sender));
         }
     }
-    if let Fate::Dropped(place) = fate {
-        met.count(kind_of(place), true);
-        met.count("denied on the way out", place == Place::SecurityGroups(sender));
-    }
-    let last = match &fate {
-        Fate::Answered(then) => then,
-        fate => fate,
-    };
-    let received = match last {
-        Fate::Dropped(place) => {
-            assert!(arrived.is_empty() && dropped.len() == 1, "{}", context());
-            assert!(agrees(*place, &dropped[0]), "{}", context());
-            None
-        }
-        Fate::Delivered(eni, expected) => {
-            assert!(arrived.len() == 1 && dropped.is_empty(), "{}", context());
-            let (name, seen) = &arrived[0];
-            let port = sim.snapshot.eni_of(*eni).unwrap();
-            assert_eq!(*name, sim.snapshot.eni(port).name, "{}", context());
-            assert_eq!(observed(&seen.headers), *expected, "{}", context());
-            Some((*eni, *expected))
-        }
-        Fate::Answered(_) => panic!("{}", context()),
-    };
-    (way, received)
 }
 
 fn names(arrived: &[(String, Seen)]) -> Vec<(&str, String)> {
@@ -197,91 +172,154 @@ fn new_drops(before: &[Dropped], after: &[Dropped]) -> Vec<Dropped> {
     new
 }
 
-fn send(sim: &mut Sim, world: &World, sender: NetworkInterfaceId, next: NextHop, sent: Datum) -> Vec<(String, Seen)> {
-    let snapshot: &Snapshot = &sim.snapshot;
-    let port = snapshot.eni_of(sender).unwrap();
-    let from = snapshot.eni(port).name.trim_end_matches("/eth0").to_owned();
-    let mac = match next {
-        NextHop::Router => snapshot.subnet(snapshot.eni(port).subnet).router_mac.0,
-        NextHop::Neighbour(eni) => world.network_interface(eni).unwrap().mac.0,
-    };
-    let packet = Packet { src: Some(sent.src), dst: sent.dst, ttl: sent.ttl, body: body(sent.what) };
-    // Each at a time of its own, so that the newest drop is the last packet's.
-    sim.now = minivpc_dataplane::Now(sim.now.0 + 1);
-    sim.send_to_mac(&from, &packet, mac);
-    let guests: Vec<_> = snapshot_names(sim);
-    guests
-        .into_iter()
-        .flat_map(|name| sim.received(name.trim_end_matches("/eth0")).into_iter().map(move |seen| (name.clone(), seen)))
-        .collect()
+/// Who sends what, and to whom on its link.
+type Sent = (NetworkInterfaceId, NextHop, Datum);
+
+/// An engine and an oracle of one world.
+struct Lab<'a> {
+    world: &'a World,
+    sim: Sim,
+    oracle: Oracle<'a>,
+    met: &'a mut Met,
+    /// What has arrived, in order.
+    passed: Vec<Sent>,
 }
 
-fn snapshot_names(sim: &Sim) -> Vec<String> {
-    sim.snapshot.enis.iter().filter(|eni| eni.name.ends_with("/eth0")).map(|eni| eni.name.clone()).collect()
+impl<'a> Lab<'a> {
+    fn new(world: &'a World, met: &'a mut Met) -> Self {
+        let mut sim = Sim::new(world);
+        sim.silence();
+        Self { world, sim, oracle: Oracle::new(world), met, passed: Vec::new() }
+    }
+
+    /// The world changes under its flows.
+    fn after(mut self, world: &'a World) -> Self {
+        self.sim.publish(world);
+        Self { world, oracle: self.oracle.after(world), ..self }
+    }
+
+    /// One packet: what the engine makes of it, and whether the oracle agrees. Its way, and what arrived where, if it
+    /// did.
+    fn check(&mut self, (sender, next, sent): Sent) -> (Vec<NetworkInterfaceId>, Option<(NetworkInterfaceId, Datum)>) {
+        let before = self.sim.drops_in_full();
+        let arrived = self.send(sender, next, sent);
+        let dropped = new_drops(&before, &self.sim.drops_in_full());
+        let seen_port = |session| seen_port(&self.sim, session);
+        let Judgement { fate, way, kinds } = self.oracle.judge(sender, next, sent, &seen_port);
+        let context = || format!("{sent:?} by {sender} {next:?}: {fate:?}, but {:?} {dropped:?}", names(&arrived));
+        self.met.judged((sender, next, sent), &fate, &kinds);
+        let last = match &fate {
+            Fate::Answered(then) => then,
+            fate => fate,
+        };
+        let received = match last {
+            Fate::Dropped(place) => {
+                assert!(arrived.is_empty() && dropped.len() == 1, "{}", context());
+                assert!(agrees(*place, &dropped[0]), "{}", context());
+                None
+            }
+            Fate::Delivered(eni, expected) => {
+                assert!(arrived.len() == 1 && dropped.is_empty(), "{}", context());
+                let (name, seen) = &arrived[0];
+                let port = self.sim.snapshot.eni_of(*eni).unwrap();
+                assert_eq!(*name, self.sim.snapshot.eni(port).name, "{}", context());
+                assert_eq!(observed(&seen.headers), *expected, "{}", context());
+                Some((*eni, *expected))
+            }
+            Fate::Answered(_) => panic!("{}", context()),
+        };
+        if let Fate::Delivered(..) = fate {
+            self.passed.push((sender, next, sent));
+        }
+        (way, received)
+    }
+
+    fn send(&mut self, sender: NetworkInterfaceId, next: NextHop, sent: Datum) -> Vec<(String, Seen)> {
+        let snapshot = &self.sim.snapshot;
+        let port = snapshot.eni_of(sender).unwrap();
+        let mac = match next {
+            NextHop::Router => snapshot.subnet(snapshot.eni(port).subnet).router_mac.0,
+            NextHop::Neighbour(eni) => self.world.network_interface(eni).unwrap().mac.0,
+        };
+        let names = snapshot.enis.iter().map(|eni| eni.name.clone());
+        let guests: Vec<_> = names.filter(|name| name.ends_with("/eth0")).collect();
+        let from = snapshot.eni(port).name.trim_end_matches("/eth0").to_owned();
+        let packet = Packet { src: Some(sent.src), dst: sent.dst, ttl: sent.ttl, body: body(sent.what) };
+        // Each at a time of its own, so that the newest drop is the last packet's.
+        self.sim.now = minivpc_dataplane::Now(self.sim.now.0 + 1);
+        self.sim.send_to_mac(&from, &packet, mac);
+        let received = guests.into_iter().map(|name| (self.sim.received(name.trim_end_matches("/eth0")), name));
+        received.flat_map(|(all, name)| all.into_iter().map(move |seen| (name.clone(), seen))).collect()
+    }
+
+    /// A packet, and perhaps its receiver's answer, by its router or straight.
+    fn converse(&mut self, random: &mut Random, request: Sent) {
+        let (way, arrived) = self.check(request);
+        let Some((receiver, arrived)) = arrived else { return };
+        let Some(what) = answer(random, &arrived) else { return };
+        let ttl = random.of(&random::TTLS);
+        let reply = Datum { src: arrived.dst, dst: arrived.src, what, ttl };
+        let subnet = self.world.network_interface(receiver).unwrap().subnet;
+        let mut others = self.world.network_interfaces().filter(|eni| eni.subnet == subnet && eni.id != receiver);
+        let neighbour = others.find(|eni| eni.private_ip == reply.dst);
+        let next = neighbour.map_or(NextHop::Router, |eni| NextHop::Neighbour(eni.id));
+        let (back, arrived) = self.check((receiver, next, reply));
+        self.met.count("replied", true);
+        self.met.count("replied with an error", matches!(what, What::Error { .. }));
+        self.met.count("reply by another way", back.iter().rev().ne(&way));
+        if arrived.is_some() {
+            self.go_on(random, request);
+        }
+    }
+
+    /// Who has opened a TCP connection says more on it or resets it, perhaps after so long that nobody knows of it.
+    fn go_on(&mut self, random: &mut Random, (sender, next, sent): Sent) {
+        let What::Tcp(from, to, _) = sent.what else { return };
+        if random.one_in(3) {
+            self.sim.wait(500_000);
+            self.oracle.forget();
+            self.passed.clear();
+        }
+        for tcp in [random.of(&[Tcp::Ack, Tcp::Rst]), random.of(&[Tcp::Ack, Tcp::Syn])] {
+            self.check((sender, next, Datum { what: What::Tcp(from, to, tcp), ..sent }));
+        }
+    }
 }
 
 fn ask(seed: u64, met: &mut Met) {
     let mut random = Random(seed);
     let world = random::world(&mut random);
+    let after = random::revoked(&mut random, &world);
     let far = random::far(&world);
-    let mut sim = Sim::new(&world);
-    sim.silence();
-    let mut oracle = Oracle::new(&world);
+    let mut lab = Lab::new(&world, met);
     for _ in 0..PACKETS {
-        let (sender, next, sent) = random::packet(&mut random, &world, &far);
-        let (way, arrived) = check(&mut sim, &mut oracle, &world, (sender, next, sent), met);
-        // Now and then the receiver answers, by its router or straight.
-        if let Some((eni, arrived)) = arrived
-            && let Some(what) = answer(&mut random, arrived.what)
-        {
-            let receiver = world.network_interface(eni).unwrap();
-            let reply = Datum { src: arrived.dst, dst: arrived.src, what, ttl: 255 };
-            let neighbour = world.network_interfaces().find(|other| {
-                other.subnet == receiver.subnet && other.private_ip == reply.dst && other.id != receiver.id
-            });
-            let to = neighbour.map_or(NextHop::Router, |other| NextHop::Neighbour(other.id));
-            let (back, arrived) = check(&mut sim, &mut oracle, &world, (eni, to, reply), met);
-            met.count("replied", true);
-            met.count("reply by another way", back.iter().rev().ne(&way));
-            if arrived.is_some() {
-                go_on(&mut random, &mut sim, &mut oracle, &world, (sender, next, sent), met);
-            }
-        }
+        let request = random::packet(&mut random, &world, &far);
+        lab.converse(&mut random, request);
     }
-    met.count("worlds with a gateway", world.nat_gateways().count() > 0);
+    // What has passed is sent again when some rules are gone: what is tracked goes on (SG-17).
+    let passed = std::mem::take(&mut lab.passed);
+    let mut lab = lab.after(&after);
+    for again in passed.into_iter().filter(|_| random.one_in(2)) {
+        lab.check(again);
+    }
+    lab.met.count("worlds with a gateway", world.nat_gateways().count() > 0);
     let appliances = world
         .network_interfaces()
         .filter(|eni| !eni.source_dest_check && matches!(eni.attachment, Attachment::Instance { .. }));
-    met.count("worlds with an appliance", appliances.count() > 0);
+    lab.met.count("worlds with an appliance", appliances.count() > 0);
 }
 
-/// Who has opened a TCP connection says more on it or resets it, perhaps after so long that nobody knows of it.
-fn go_on(
-    random: &mut Random,
-    sim: &mut Sim,
-    oracle: &mut Oracle<'_>,
-    world: &World,
-    (sender, next, sent): (NetworkInterfaceId, NextHop, Datum),
-    met: &mut Met,
-) {
-    let What::Tcp(from, to, _) = sent.what else { return };
-    if random.one_in(2) {
-        sim.wait(500_000);
-        oracle.forget();
-    }
-    for tcp in [random.of(&[Tcp::Ack, Tcp::Rst]), random.of(&[Tcp::Ack, Tcp::Syn])] {
-        check(sim, oracle, world, (sender, next, Datum { what: What::Tcp(from, to, tcp), ..sent }), met);
-    }
-}
-
-fn answer(random: &mut Random, what: What) -> Option<What> {
-    Some(match what {
-        _ if random.one_in(2) => return None,
-        What::Echo(id) => What::EchoReply(id),
-        What::Udp(from, to) => What::Udp(to, from),
-        What::Tcp(from, to, Tcp::Syn) => What::Tcp(to, from, random.of(&[Tcp::SynAck, Tcp::SynAck, Tcp::Rst])),
+fn answer(random: &mut Random, arrived: &Datum) -> Option<What> {
+    let (what, flow) = match arrived.what {
+        What::Echo(id) => (What::EchoReply(id), (1, id, 0)),
+        What::Udp(from, to) => (What::Udp(to, from), (17, from, to)),
+        What::Tcp(from, to, Tcp::Syn) => {
+            (What::Tcp(to, from, random.of(&[Tcp::SynAck, Tcp::SynAck, Tcp::Rst])), (6, from, to))
+        }
         _ => return None,
-    })
+    };
+    let unreachable = What::Error { kind: 3, code: 3, quoted: (arrived.src, arrived.dst, flow) };
+    random.of(&[None, None, Some(what), Some(what), Some(unreachable)])
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -312,6 +350,7 @@ fn the_walk_and_the_oracle_agree() {
             "through two gateways",
             "reset",
             "replied",
+            "replied with an error",
             "reply by another way",
             "same subnet",
             "hairpin",
@@ -322,6 +361,7 @@ fn the_walk_and_the_oracle_agree() {
             "reference",
             "reference behind a middlebox",
             "tracked by path",
+            "tracked alone",
             "source check",
             "security group",
             "no route",

@@ -51,6 +51,15 @@ pub enum Body {
         /// [`minivpc_packet::tcp_flags`].
         flags: u8,
     },
+    /// An ICMP error.
+    Error {
+        /// ICMP type.
+        kind: u8,
+        /// ICMP code.
+        code: u8,
+        /// The IP packet that it is about.
+        quoted: Vec<u8>,
+    },
     /// Another protocol, with some bytes behind its header.
     Other {
         /// IP protocol number.
@@ -97,6 +106,13 @@ impl Packet {
                 tcp = if has(minivpc_packet::tcp_flags::RST) { tcp.rst() } else { tcp };
                 tcp = if has(minivpc_packet::tcp_flags::ACK) { tcp.ack(1) } else { tcp };
                 tcp.write(&mut frame, &[])
+            }
+            Body::Error { kind, code, ref quoted } => {
+                let mut bytes = [&[kind, code, 0, 0, 0, 0, 0, 0], quoted.as_slice()].concat();
+                let checksum = !sum(&bytes);
+                bytes[2..4].copy_from_slice(&checksum.to_be_bytes());
+                let body = Body::Other { protocol: 1, bytes };
+                return Self { body, ..*self }.frame(src, src_mac, dst_mac);
             }
             Body::Other { protocol, ref bytes } => {
                 let length = u16::try_from(bytes.len()).unwrap();

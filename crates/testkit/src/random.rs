@@ -41,6 +41,9 @@ impl Random {
 /// Ports that rules and packets have in common, so that they often meet.
 const PORTS: [u16; 5] = [22, 53, 80, 443, 40_000];
 
+/// TTLs of packets: most survive every gateway.
+pub const TTLS: [u8; 6] = [255, 255, 255, 64, 2, 1];
+
 /// Destinations of routes out of the VPC, one inside the other.
 const OUTSIDE: [&str; 6] = ["0.0.0.0/0", "0.0.0.0/0", "10.0.0.0/8", "192.0.0.0/16", "192.0.2.0/24", "192.0.2.128/25"];
 
@@ -152,6 +155,25 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
     }
 }
 
+/// The same world without some rules of its security groups.
+#[must_use]
+pub fn revoked(random: &mut Random, world: &World) -> World {
+    let mut after = world.clone();
+    for group in world.security_groups() {
+        for (rules, ingress) in [(&group.ingress, true), (&group.egress, false)] {
+            for rule in rules.iter().filter(|_| random.one_in(2)) {
+                let (group, traffic, peer) = (group.id, rule.traffic, rule.peer);
+                let op = match ingress {
+                    true => Op::RevokeSecurityGroupIngress { group, traffic, peer },
+                    false => Op::RevokeSecurityGroupEgress { group, traffic, peer },
+                };
+                after.apply(op).unwrap();
+            }
+        }
+    }
+    after
+}
+
 /// Routes, as (from, to, target), that lead from one subnet to another through two gateways in a row; or none.
 fn chain(random: &mut Random, subnets: usize, gateways: &[(usize, RouteTarget)]) -> Vec<(usize, usize, RouteTarget)> {
     if gateways.len() < 2 || subnets < 4 {
@@ -243,7 +265,7 @@ pub fn packet(
         7 | 8 => What::Tcp(from, to, random.of(&[Tcp::Ack, Tcp::Ack, Tcp::SynAck, Tcp::Rst])),
         _ => What::Other(47),
     };
-    let ttl = random.of(&[255, 255, 255, 64, 2, 1]);
+    let ttl = random.of(&TTLS);
     if !far.is_empty() && random.one_in(3) {
         let (sender, dst) = random.of(far);
         let src = world.network_interface(sender).unwrap().private_ip;
@@ -275,7 +297,7 @@ pub fn packet(
     let neighbours: Vec<_> = all.iter().filter(|eni| eni.subnet == sender.subnet && eni.id != sender.id).collect();
     let next = match neighbours.iter().find(|eni| eni.private_ip == dst) {
         Some(neighbour) if !random.one_in(3) => NextHop::Neighbour(neighbour.id),
-        _ if !neighbours.is_empty() && random.one_in(12) => {
+        _ if !neighbours.is_empty() && random.one_in(8) => {
             NextHop::Neighbour(neighbours[random.below(neighbours.len())].id)
         }
         _ => NextHop::Router,

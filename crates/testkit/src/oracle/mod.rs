@@ -218,6 +218,12 @@ impl<'a> Oracle<'a> {
         *self = Self::new(self.world);
     }
 
+    /// The world changes; what is tracked is tracked on (SG-17).
+    #[must_use]
+    pub fn after<'b>(self, world: &'b World) -> Oracle<'b> {
+        Oracle { world, tracked: self.tracked, ports: self.ports }
+    }
+
     /// What becomes of a packet that an interface sends.
     pub fn judge(
         &mut self,

@@ -14,10 +14,16 @@ impl Oracle<'_> {
             return Fate::Dropped(Place::Loop(nat)); // NAT-22
         }
         let after = if packet.dst == own {
-            match self.translate_back(nat, own, &packet, trip) {
-                Some(after) => after,
-                None => return no_session, // NAT-21
+            let Some((after, session)) = self.translate_back(nat, own, &packet) else {
+                return no_session; // NAT-21
+            };
+            if packet.ttl <= 1 {
+                return self.time_exceeded(nat, eni, packet, trip); // NAT-15
             }
+            if is_reset(packet.what) {
+                trip.closed.push(session);
+            }
+            after
         } else {
             if packet.ttl <= 1 {
                 return self.time_exceeded(nat, eni, packet, trip);
@@ -27,9 +33,6 @@ impl Oracle<'_> {
                 Err(fate) => return fate,
             }
         };
-        if packet.ttl <= 1 {
-            return self.time_exceeded(nat, eni, packet, trip); // NAT-15
-        }
         if trip.by_nat {
             trip.kinds.insert("two gateways");
         }
@@ -43,7 +46,7 @@ impl Oracle<'_> {
     }
 
     /// A reply, or an error about what the gateway sent; none if it is for no session.
-    fn translate_back(&self, nat: NatGatewayId, own: Ipv4Addr, packet: &Datum, trip: &mut Trip<'_>) -> Option<Datum> {
+    fn translate_back(&self, nat: NatGatewayId, own: Ipv4Addr, packet: &Datum) -> Option<(Datum, Session)> {
         // What the gateway had sent, and to whom.
         let (peer, (protocol, port, peer_port)) = match packet.what {
             What::Error { quoted: (src, dst, flow), .. } if src == own => (dst, flow),
@@ -62,10 +65,7 @@ impl Oracle<'_> {
             What::Error { kind, code, .. } => What::Error { kind, code, quoted: (client, dst, flow) },
             What::Other(_) => return None,
         };
-        if is_reset(packet.what) {
-            trip.closed.push(*session);
-        }
-        Some(Datum { dst: client, what, ..*packet })
+        Some((Datum { dst: client, what, ..*packet }, *session))
     }
 
     fn translate(

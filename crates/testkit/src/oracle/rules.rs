@@ -17,9 +17,6 @@ impl<'a> Oracle<'a> {
         if is_reset(packet.what) {
             trip.untracked.push(key(flow));
         }
-        if tracked {
-            return true; // SG-12
-        }
         if let What::Error { quoted, .. } = packet.what {
             // SG-21.
             let (src, dst, flow) = quoted;
@@ -43,6 +40,12 @@ impl<'a> Oracle<'a> {
             }
             // SG-7.
             allowing += usize::from(meant && !(by_reference && trip.middlebox));
+        }
+        if tracked {
+            if allowing == 0 {
+                trip.kinds.insert("tracked alone");
+            }
+            return true; // SG-12
         }
         if allowing > 1 {
             trip.kinds.insert("overlapping rules");
