@@ -5,7 +5,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | who sends it and how it is made: [`GUEST`], [`AS_IS_LINK`], [`AS_IS_SUMS`], [`TURNED`], [`QUOTING`] |
+//! | 1 | who sends it and how it is made: [`GUEST`], [`AS_IS_SENDER`], [`AS_IS_SUMS`], [`TURNED`], [`QUOTING`] |
 //! | 1 | time that passes before: four seconds for each two; [`SWEPT`] |
 //! | 3 | length of the frame, little-endian |
 //! | 10 | virtio-net header |
@@ -28,8 +28,8 @@ use crate::worlds::everything;
 
 /// Who sends, a number of [`everything`]'s guests.
 pub const GUEST: u8 = 0x0f;
-/// MAC addresses stay as they are.
-pub const AS_IS_LINK: u8 = 0x10;
+/// The sender's MAC address stays as it is.
+pub const AS_IS_SENDER: u8 = 0x10;
 /// Checksums stay as they are.
 pub const AS_IS_SUMS: u8 = 0x20;
 /// The frame is the last one that arrived, turned round by its receiver, the record's bytes XORed over it.
@@ -112,9 +112,7 @@ impl Conversation<'_> {
             self.engine.state().sweep(self.now);
         }
         let (port, mut frame) = self.make(&record);
-        if record.by & AS_IS_LINK == 0 {
-            self.mend_link(port, &mut frame);
-        }
+        self.mend_link(port, record.by & AS_IS_SENDER != 0, &mut frame);
         if record.by & AS_IS_SUMS == 0 {
             mend_sums(&mut frame);
         }
@@ -145,17 +143,20 @@ impl Conversation<'_> {
         }
     }
 
-    fn mend_link(&self, port: u16, frame: &mut [u8]) {
+    fn mend_link(&self, port: u16, as_is_sender: bool, frame: &mut [u8]) {
         if frame.len() < ETHERNET {
             return;
         }
-        let mac = self.lab.eni(port).mac.0;
-        frame[6..12].copy_from_slice(&mac);
         if let [0, 0, 0, 0, 0, number] = frame[..6] {
             let router = self.lab.subnet(self.lab.eni(port).subnet).router_mac.0;
             let guest = self.guests.get(usize::from(number).wrapping_sub(1));
             frame[..6].copy_from_slice(&guest.map_or(router, |guest| self.lab.eni(*guest).mac.0));
         }
+        if as_is_sender {
+            return;
+        }
+        let mac = self.lab.eni(port).mac.0;
+        frame[6..12].copy_from_slice(&mac);
         if frame[12..14] == [8, 6] && frame.len() >= 28 {
             frame[22..28].copy_from_slice(&mac);
         }
@@ -171,6 +172,8 @@ impl Conversation<'_> {
             assert_eq!(frame[..6], receiver.mac.0, "the MAC address is the receiver's");
             check_offload(vnet, frame);
         }
+        let honest = frame.get(6..12) == Some(&self.lab.eni(*port).mac.0[..]);
+        assert!(honest || emitted.is_empty(), "nobody sends by another's MAC address (R-11)");
         match parse(vnet, frame) {
             Ok(Frame::Ipv4(packet)) => check_packets(*port, vnet, &packet, frame, emitted),
             Ok(Frame::Arp(question)) => {

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use minivpc_dataplane::tcp_flags::{ACK, FIN, RST, SYN};
-use minivpc_testkit::fuzz::{AS_IS_LINK, AS_IS_SUMS, QUOTING, Record, SWEPT, TURNED};
+use minivpc_testkit::fuzz::{AS_IS_SENDER, AS_IS_SUMS, QUOTING, Record, SWEPT, TURNED};
 use minivpc_testkit::{Body, Packet};
 
 /// Guests of `minivpc_testkit::everything`, and where they are.
@@ -533,7 +533,7 @@ fn link() -> Seeds {
             "to-the-wrong-neighbour",
             vec![to(CLIENT, server, udp(9)).with(5, &[NEIGHBOUR + 1]), out(udp(9)).with(5, &[SERVER + 1])],
         ),
-        ("from-another-mac-address", vec![out(udp(9)).with(6, &[6, 1, 2, 3, 4, 5]).raw(AS_IS_LINK)]),
+        ("from-another-mac-address", vec![out(udp(9)).with(6, &[6, 1, 2, 3, 4, 5]).raw(AS_IS_SENDER)]),
         (
             "arp",
             vec![arp(CLIENT, 1, client, ROUTER), arp(CLIENT, 1, client, neighbour), arp(CLIENT, 1, client, server)],
@@ -544,7 +544,7 @@ fn link() -> Seeds {
         ),
         ("arp-probe", vec![arp(CLIENT, 1, [0; 4], neighbour), arp(CLIENT, 1, [0; 4], client)]),
         ("arp-reply", vec![arp(CLIENT, 2, neighbour, ROUTER), arp(CLIENT, 2, ROUTER, neighbour)]),
-        ("arp-of-another", vec![arp(CLIENT, 1, client, ROUTER).raw(AS_IS_LINK), arp(CLIENT, 1, neighbour, ROUTER)]),
+        ("arp-of-another", vec![arp(CLIENT, 1, client, ROUTER).raw(AS_IS_SENDER), arp(CLIENT, 1, neighbour, ROUTER)]),
         (
             "arp-of-other-sizes",
             vec![
