@@ -75,5 +75,6 @@ fn other_version(path: &Path) -> io::Error {
 fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let bytes = postcard::to_stdvec(&(VERSION, value)).map_err(io::Error::other)?;
     let new = path.with_extension("new");
-    fs::write(&new, bytes).and_then(|()| fs::rename(&new, path))
+    let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, path));
+    written.map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
 }
