@@ -168,7 +168,7 @@ fn r_23_a_deleted_nat_gateway_leaves_a_blackhole_and_nothing_falls_through() {
     assert_eq!(lab.json(&["show", "nat-gateway", "gateway"])["NatGateways"][0]["State"], "deleted");
     // The route goes on as it is, however often the file is applied.
     assert!(lab.apply(&gone).contains("nothing has changed"));
-    lab.apply(&with(&[through]));
+    assert!(lab.apply(&with(&[through])).contains("is active again"));
     assert!(said(&ping("1")).contains(" ttl=254 "));
 }
 

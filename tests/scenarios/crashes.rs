@@ -59,6 +59,21 @@ fn processes_links_and_nat_ports_outlive_the_engine() {
     assert_eq!(port(&lab), before);
 }
 
+#[test]
+fn an_interrupted_up_leaves_no_lab() {
+    if let Some(why) = crate::lab::cannot_run() {
+        println!("skipped: {why}");
+        return;
+    }
+    let lab = Lab::write(&ARTICLE.replace("instances:\n", "instances:\n  more: { subnet: source, count: 200 }\n"));
+    let directory = runtime().join(&lab.name);
+    let mut up = lab.command(&["up"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("it has begun", || directory.join("keeper.sock").exists());
+    assert!(std::process::Command::new("kill").args(["-INT", &up.id().to_string()]).status().unwrap().success());
+    let _ = up.wait();
+    until("nothing is left", || !directory.exists());
+}
+
 /// A small generator with a seed (SplitMix64).
 struct Random(u64);
 

@@ -146,3 +146,43 @@ fn commands_of_a_lab_cannot_write_to_its_users_files() {
     assert!(std::fs::read_to_string(&lab.file).unwrap().contains("vpcs:"));
     assert!(!lab.file.with_file_name("here").exists(), "{logs}");
 }
+
+#[test]
+fn a_command_that_floods_its_output_keeps_the_end_of_it() {
+    let flood = LAB.replace("echo last; sleep 1000", "seq 1000000; echo last");
+    let lab = lab_or_skip!(&flood);
+    let start = std::time::Instant::now();
+    while !lab.ask(&["logs", "firewall"]).ends_with("1000000\nlast\n") {
+        assert!(start.elapsed() < crate::lab::PATIENCE);
+    }
+    let logs = lab.ask(&["logs", "firewall"]);
+    assert!(logs.starts_with("[what was printed before is cut]\n") && logs.len() <= 1 << 20, "{} bytes", logs.len());
+}
+
+#[test]
+fn a_trace_answers_by_the_interface_that_the_guest_would_use() {
+    // The answer to an address of eth0 leaves by eth1, on whose subnet the asker is; eth1 hasn't the address.
+    let text = r#"
+lab: x
+vpcs:
+  v:
+    cidr: 10.0.0.0/16
+    subnets: { a: { cidr: 10.0.0.0/24 }, b: { cidr: 10.0.1.0/24 } }
+    security_groups: { all: { ingress: [ { protocol: all, cidr: 0.0.0.0/0 } ] } }
+instances:
+  two:
+    subnet: a
+    private_ip: 10.0.0.10
+    security_groups: [all]
+    network_interfaces: { eth1: { subnet: b, private_ip: 10.0.1.10, security_groups: [all] } }
+  asker: { subnet: b, private_ip: 10.0.1.99, security_groups: [all] }
+"#;
+    let lab = lab_or_skip!(text);
+    let trace = lab.json(&["trace", "asker", "10.0.0.10"]);
+    assert_eq!(trace["back"]["reason"], "ENI_SOURCE_DEST_CHECK_RESTRICTION");
+    assert!(said(&lab.run("asker", &["ping", "-c", "1", "-W", "1", "10.0.0.10"])).contains("0 received"));
+    assert_eq!(lab.json(&["drops"])["drops"][0]["sender"]["name"], "two/eth1");
+    let status = lab.json(&["status"]);
+    let two = status["instances"].as_array().unwrap().iter().find(|i| i["name"] == "two").unwrap();
+    assert_eq!(two["interfaces"][1]["subnet"], "b");
+}

@@ -275,6 +275,12 @@ pub enum Command {
         #[arg(long, default_value = "virtio-net")]
         backend: Backend,
     },
+    /// Keeps the end of what it reads; started by `commands`.
+    #[command(hide = true)]
+    KeepLog {
+        /// Where.
+        log: PathBuf,
+    },
     /// Runs the `run` commands of an instance; started by the engine.
     #[command(hide = true)]
     Commands {
@@ -282,6 +288,8 @@ pub enum Command {
         directory: PathBuf,
         /// The guest.
         guest: String,
+        /// Where their output is kept.
+        log: PathBuf,
         /// The commands.
         #[arg(last = true)]
         commands: Vec<String>,

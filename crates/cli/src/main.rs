@@ -17,8 +17,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use minivpc_control::{
-    Change, Directory, Finding, Health, LONGEST, Lab, LabError, LabFile, Question, TUN, examine, exec, run_commands,
-    run_engine, run_keeper, runtime, validate, view,
+    Change, Directory, Finding, Health, LONGEST, Lab, LabError, LabFile, Question, TUN, examine, exec, keep_log,
+    run_commands, run_engine, run_keeper, runtime, validate, view,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -114,7 +114,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Status { scope, json } => answer(&scope, json, &Question::Status, print::status)?,
         Command::Drops { scope, json } => answer(&scope, json, &Question::Drops, print::drops)?,
         Command::Flows { scope, why, json } => {
-            answer(&scope, json, &Question::Flows, |flows| print::flows(flows, why))?;
+            answer(&scope, json, &Question::Flows { why }, |flows| print::flows(flows, why))?;
         }
         Command::Trace { scope, packet, reply, json } => {
             answer(&scope, json, &Question::Trace(packet.into()), |trace| print::trace(trace, reply))?;
@@ -127,12 +127,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             let described = Lab::find(scope.lab.as_deref())?.ask(&Question::Describe { kind: kind.into(), name })?;
             show(json, &described, || table::render(kind.action(), kind.part(&described), width()))?;
         }
-        Command::Keeper { .. } => run_keeper()?,
+        Command::Keeper { directory } => run_keeper(&directory)?,
         Command::Engine { directory, file, backend } => run_engine(&directory, file, backend.into())?,
-        Command::Commands { directory, guest, commands } => {
-            let status = run_commands(&directory, &guest, &commands)?;
-            return Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)));
-        }
+        Command::Commands { directory, guest, log, commands } => run_commands(&directory, &guest, &log, &commands)?,
+        Command::KeepLog { log } => keep_log(&log)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -50,7 +50,7 @@ pub fn status(status: &Status) -> String {
                 instance.name.clone(),
                 instance.state.clone(),
                 addresses(&interface.private_ip, &interface.secondary_private_ips),
-                format!("{}/{} ({})", instance.vpc, instance.subnet, instance.availability_zone),
+                format!("{}/{} ({})", instance.vpc, interface.subnet, instance.availability_zone),
                 format!("{} {}", interface.name, interface.id),
                 count(|link| link.rx_packets),
                 count(|link| link.tx_packets),
@@ -183,7 +183,11 @@ pub fn flows(flows: &Flows, why: bool) -> String {
     }
     let mut text = String::new();
     for flow in &flows.flows {
-        let _ = writeln!(text, "{}\n{}", row(flow).join("  "), steps(&flow.steps));
+        let way = match flow.steps.as_slice() {
+            [] => "   its interface has sent nothing since the lab was changed last, or never\n".to_owned(),
+            way => steps(way),
+        };
+        let _ = writeln!(text, "{}\n{way}", row(flow).join("  "));
     }
     text
 }

@@ -9,12 +9,12 @@ use minivpc_dataplane::{Kind, Probe, tcp_flags};
 use minivpc_host::LinkStats;
 use minivpc_model::{Attachment, FindError, InstanceId, NetworkInterfaceId, World};
 
-use crate::guest::{self, Guest};
+use crate::guest::Guest;
 use crate::protocol::{Answer, Described, Failure, LabFile, Question, TracePacket};
 use crate::running::{Current, Running};
 use crate::view;
 use crate::views::Views;
-use crate::{change, describe};
+use crate::{change, commands, describe};
 
 /// What a trace takes for a length (that of a `ping`), an echo id and a source port.
 const SIZE: u16 = 84;
@@ -33,7 +33,7 @@ impl Answers<'_> {
         match question {
             Question::Status => json(&self.status()),
             Question::Drops => json(&self.drops()),
-            Question::Flows => json(&self.flows()),
+            Question::Flows { why } => json(&self.flows(why)),
             Question::Trace(packet) => json(&self.trace(&packet)?),
             Question::Describe { kind, name } => self.describe(kind, &name),
             Question::Metrics { kind, name } => self.metrics(kind, &name),
@@ -59,7 +59,7 @@ impl Answers<'_> {
     }
 
     fn logs(&self, instance: &str) -> Result<String, Failure> {
-        let path = guest::log(&self.running.directory, self.find(instance)?);
+        let path = commands::log(&self.running.directory, self.find(instance)?);
         match fs::read(&path) {
             Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -132,7 +132,7 @@ impl Answers<'_> {
         }
     }
 
-    fn flows(&self) -> view::Flows {
+    fn flows(&self, why: bool) -> view::Flows {
         let now = self.running.now();
         let serials: HashMap<_, _> = self.world().network_interfaces().map(|eni| (eni.serial, eni)).collect();
         let flow = |(key, connection): (ConnectionKey, Connection)| {
@@ -144,7 +144,8 @@ impl Answers<'_> {
                 _ if port != 0 => format!("{address} id {port}"),
                 _ => address.to_string(),
             };
-            let steps = self.running.engine.recall(self.views.snapshot, now, &key, &connection);
+            let steps =
+                if why { self.running.engine.recall(self.views.snapshot, now, &key, &connection) } else { Vec::new() };
             Some(view::FlowView {
                 interface: self.views.interface(eni.id),
                 direction: connection.direction.as_str().to_owned(),

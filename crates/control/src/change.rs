@@ -11,7 +11,7 @@ use crate::view::{Action, Plan, Resource};
 pub(crate) fn plan(ops: &[Op], current: &Current, next: &Lab, file: &LabFile) -> Plan {
     let (before, after) = (&current.lab.world, &next.world);
     let mut actions: Vec<_> = ops.iter().map(|op| Words { before, after }.action(op)).collect();
-    actions.extend(new_blackholes(before, after));
+    actions.extend(routes_that_change_state(before, after));
     for (id, guest) in &next.guests {
         let stays = !ops.iter().any(|op| matches!(op, Op::RunInstance(request) if request.id == *id));
         let runs = current.guests.contains_key(id);
@@ -23,20 +23,20 @@ pub(crate) fn plan(ops: &[Op], current: &Current, next: &Lab, file: &LabFile) ->
     Plan { lab: next.name.clone(), file: file.path.display().to_string(), actions }
 }
 
-/// routes that lose their target.
-fn new_blackholes(before: &World, after: &World) -> Vec<Action> {
+/// routes that lose their target, or have it back.
+fn routes_that_change_state(before: &World, after: &World) -> Vec<Action> {
     let mut actions = Vec::new();
     for table in after.route_tables() {
         let had = before.route_table(table.id).map(|table| table.routes.as_slice()).unwrap_or_default();
         for route in &table.routes {
-            let is_new = after.route_state(route) == RouteState::Blackhole
-                && !had.iter().any(|old| {
-                    old.destination == route.destination && before.route_state(old) == RouteState::Blackhole
-                });
-            if is_new {
-                let what = format!("{} → {} becomes a blackhole", route.destination, target(route.target));
-                actions.push(Words { before, after }.line("!", "", &table.id, what));
-            }
+            let same = had.iter().find(|old| (old.destination, old.target) == (route.destination, route.target));
+            let what = match (same.map(|old| before.route_state(old)), after.route_state(route)) {
+                (Some(RouteState::Active), RouteState::Blackhole) => "becomes a blackhole",
+                (Some(RouteState::Blackhole), RouteState::Active) => "is active again",
+                _ => continue,
+            };
+            let what = format!("{} → {} {what}", route.destination, target(route.target));
+            actions.push(Words { before, after }.line("!", "", &table.id, what));
         }
     }
     actions
@@ -79,11 +79,17 @@ named! {
     SubnetId, "subnet", subnet;
     InternetGatewayId, "internet-gateway", internet_gateway;
     RouteTableId, "route-table", route_table;
-    SecurityGroupId, "security-group", security_group;
     NetworkAclId, "network-acl", network_acl;
     AllocationId, "elastic-ip", address;
     NatGatewayId, "nat-gateway", nat_gateway;
     InstanceId, "instance", instance;
+}
+
+impl Named for SecurityGroupId {
+    const KIND: &'static str = "security-group";
+    fn name(&self, world: &World) -> Option<String> {
+        Some(world.security_group(*self).ok()?.name.clone())
+    }
 }
 
 impl Named for NetworkInterfaceId {
@@ -119,6 +125,23 @@ impl Words<'_> {
         id.name(self.after).or_else(|| id.name(self.before)).unwrap_or_else(|| id.to_string())
     }
 
+    /// What of an instance that is made anew can't be changed in place.
+    fn why_replaced(&self, id: InstanceId) -> String {
+        let alive = |world: &World| world.instance(id).ok().filter(|instance| !instance.is_terminated()).cloned();
+        let (Some(old), Some(new)) = (alive(self.before), alive(self.after)) else { return String::new() };
+        let interfaces = |world: &World, instance: &Instance| -> Vec<_> {
+            let enis = instance.network_interfaces.iter().filter_map(|id| world.network_interface(*id).ok());
+            enis.map(|eni| (eni.id, eni.private_ip, eni.mac)).collect()
+        };
+        if old.image != new.image {
+            "made anew: another image".to_owned()
+        } else if interfaces(self.before, &old) != interfaces(self.after, &new) {
+            "made anew: other interfaces or addresses".to_owned()
+        } else {
+            "made anew with its subnet".to_owned()
+        }
+    }
+
     fn action(&self, op: &Op) -> Action {
         let none = String::new;
         match op {
@@ -136,7 +159,10 @@ impl Words<'_> {
                 self.line("+", "CreateRoute", route_table, format!("{destination} → {}", target(*to)))
             }
             Op::ReplaceRoute { route_table, destination, target: to, .. } => {
-                self.line("~", "ReplaceRoute", route_table, format!("{destination} → {}", target(*to)))
+                let table = self.before.route_table(*route_table).ok();
+                let old = table.and_then(|table| table.routes.iter().find(|route| route.destination == *destination));
+                let old = old.map_or_else(String::new, |old| format!(", before → {}", target(old.target)));
+                self.line("~", "ReplaceRoute", route_table, format!("{destination} → {}{old}", target(*to)))
             }
             Op::DeleteRoute { route_table, destination } => {
                 self.line("-", "DeleteRoute", route_table, destination.to_string())
@@ -200,7 +226,7 @@ impl Words<'_> {
             }
             Op::StopInstance(id) => self.line("~", "StopInstances", id, none()),
             Op::StartInstance(id) => self.line("~", "StartInstances", id, none()),
-            Op::TerminateInstance(id) => self.line("-", "TerminateInstances", id, none()),
+            Op::TerminateInstance(id) => self.line("-", "TerminateInstances", id, self.why_replaced(*id)),
             Op::ModifyNetworkInterfaceGroups { network_interface, groups } => {
                 let names = groups.iter().map(|id| self.peer(Peer::SecurityGroup(*id)));
                 let what = format!("groups: {}", names.collect::<Vec<_>>().join(", "));

@@ -185,7 +185,7 @@ pub fn nat_gateway(world: &World, id: NatGatewayId) -> Result<Value, Refusal> {
         }
         addresses.push(address);
     }
-    Ok(json!({ "NatGateways": [{
+    let mut described = json!({
         "ConnectivityType": connectivity,
         // The command line writes UTC so.
         "CreateTime": nat.create_time.replace('Z', "+00:00"),
@@ -194,8 +194,12 @@ pub fn nat_gateway(world: &World, id: NatGatewayId) -> Result<Value, Refusal> {
         "State": nat.state.as_str(),
         "SubnetId": nat.subnet.to_string(),
         "Tags": tags(&nat.tags),
-        "VpcId": world.subnet(nat.subnet)?.vpc.to_string(),
-    }]}))
+    });
+    // A deleted gateway's subnet may be gone, too.
+    if let (Ok(subnet), Some(fields)) = (world.subnet(nat.subnet), described.as_object_mut()) {
+        fields.insert("VpcId".to_owned(), subnet.vpc.to_string().into());
+    }
+    Ok(json!({ "NatGateways": [described] }))
 }
 
 /// `DescribeNetworkInterfaces` of one.

@@ -10,13 +10,11 @@ use std::time::{Duration, Instant};
 
 use minivpc_dataplane::Engine;
 use minivpc_dataplane::state::NatKey;
-use minivpc_host::guest::exec::{Directory, exec};
-use minivpc_host::{Backend, Clock, HostError, Keeper, Worker};
+use minivpc_host::{Backend, Clock, End, HostError, Keeper, Worker};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
-use crate::guest;
 use crate::protocol::{Change, Failure, LabFile, Request, understand};
 use crate::running::{Running, SAVED};
 use crate::saved::{self, Base, Saved};
@@ -41,17 +39,21 @@ fn log_to_stderr() {
     tracing_subscriber::fmt().with_ansi(false).with_writer(io::stderr).init();
 }
 
-/// Runs a keeper whose standard input is its listening socket; see [`minivpc_host::run_keeper`].
+/// Runs the keeper of the lab in `directory`, whose standard input is its listening socket; see
+/// [`minivpc_host::run_keeper`].
 ///
 /// # Errors
 /// What the machine refuses.
-pub fn run_keeper() -> Result<(), HostError> {
+pub fn run_keeper(directory: &Path) -> Result<(), HostError> {
     minivpc_host::detach();
     log_to_stderr();
     let listener = io::stdin().as_fd().try_clone_to_owned();
-    minivpc_host::run_keeper(
-        listener.map_err(|source| HostError::System { what: "standard input".to_owned(), source })?,
-    )
+    let listener = listener.map_err(|source| HostError::System { what: "standard input".to_owned(), source })?;
+    if minivpc_host::run_keeper(listener)? == End::Abandoned {
+        // Whoever is told of it is gone.
+        let _ = fs::remove_dir_all(directory);
+    }
+    Ok(())
 }
 
 /// Runs the engine of the lab in `directory`; it dies with the keeper. Closes standard output when the lab is up; what
@@ -72,22 +74,6 @@ pub fn run_engine(directory: &Path, file: PathBuf, backend: Backend) -> Result<(
             Err(error.into())
         }
     }
-}
-
-/// Runs commands in a guest, one after the other in one shell, and prints what they print.
-///
-/// # Errors
-/// When the guest can't be entered.
-pub fn run_commands(directory: &Path, guest: &str, commands: &[String]) -> Result<i32, HostError> {
-    // `cd`, variables and background jobs are for those that follow, too.
-    const SCRIPT: &str = r#"for command; do
-  printf '$ %s\n' "$command"
-  eval "$command" || printf '(exit status %s)\n' "$?"
-done"#;
-    let init = Keeper::connect(&directory.join("keeper.sock"))?.enter(guest)?;
-    let shell = ["sh", "-c", SCRIPT, "sh"].into_iter().map(str::to_owned);
-    let command: Vec<_> = shell.chain(commands.iter().cloned()).map(Into::into).collect();
-    exec(&init, &command, Directory::ReadOnly)
 }
 
 fn start(directory: &Path, path: PathBuf, backend: Backend) -> Result<(Running, Arc<Notify>), EngineError> {
@@ -159,7 +145,6 @@ async fn keep_flows(running: Arc<Running>, moving: Arc<Notify>) {
         }
         let begin = Instant::now();
         state.sweep(running.now());
-        guest::shorten_logs(&running.directory);
         let keeping = Arc::clone(&running);
         let kept = tokio::task::spawn_blocking(move || {
             let flows = keeping.engine.state().checkpoint(keeping.now());

@@ -1,21 +1,15 @@
-//! Instances as guests: what the keeper is asked to make of them, and the commands that they run at their start.
+//! Instances as guests: what the keeper is asked to make of them.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 
 use minivpc_config::Lab;
 use minivpc_host::{Backend, GuestSpec, InterfaceSpec};
-use minivpc_model::{Attachment, Instance, InstanceId, NetworkInterfaceId, Refusal};
+use minivpc_model::{Attachment, Instance, NetworkInterfaceId, Refusal};
 
 /// MTU of every interface.
 const MTU: u32 = 9001;
-/// Most that is kept of what the commands of an instance print, bytes.
-const LONGEST_LOG: u64 = 4 << 20;
 
 /// A guest that runs.
 #[derive(Debug, Clone)]
@@ -86,34 +80,5 @@ fn private_dns_name(address: std::net::Ipv4Addr, region: &str) -> String {
     match region {
         "us-east-1" => format!("ip-{host}.ec2.internal"),
         _ => format!("ip-{host}.{region}.compute.internal"),
-    }
-}
-
-/// Where the commands of an instance print to.
-pub(crate) fn log(directory: &Path, instance: InstanceId) -> PathBuf {
-    directory.join(format!("{instance}.log"))
-}
-
-/// Starts the commands of a guest, one after the other as `cloud-init` does, in the directory of the lab file.
-pub(crate) fn run(lab: &Path, file: &Path, instance: InstanceId, guest: &Guest) -> io::Result<()> {
-    if guest.run.is_empty() {
-        return Ok(());
-    }
-    let log = File::create(log(lab, instance))?;
-    let mut command = tokio::process::Command::new("/proc/self/exe");
-    command.arg0("minivpc").arg("commands").arg(lab).arg(&guest.spec.name).arg("--").args(&guest.run);
-    command.current_dir(file.parent().unwrap_or(Path::new("/")));
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    // It ends with its guest; the runtime reaps it.
-    command.spawn().map(drop)
-}
-
-/// A log that has grown too long begins anew: the commands append to what is left.
-pub(crate) fn shorten_logs(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let is_long = entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() > LONGEST_LOG);
-        if is_long && entry.path().extension().is_some_and(|extension| extension == "log") {
-            let _ = File::options().write(true).open(entry.path()).and_then(|file| file.set_len(0));
-        }
     }
 }

@@ -13,7 +13,8 @@
 //!
 //! - `lab.rs`: the directory, up, down, which labs there are.
 //! - `engine.rs`: the engine process, its threads and its socket; `protocol.rs`: what is said there.
-//! - `running.rs`: what runs, and how it changes, all at once or not at all; `guest.rs`: instances as guests.
+//! - `running.rs`: what runs, and how it changes, all at once or not at all; `guest.rs`: instances as guests;
+//!   `commands.rs`: what they run at their start.
 //! - `saved.rs`: what the next engine takes over when one dies.
 //! - `answer.rs`: questions answered; `views.rs` and `view.rs`: what is answered, which is also what `--json` prints.
 //! - `describe.rs`: resources as AWS's describe calls answer; `change.rs`: changes as the EC2 actions they consist of.
@@ -23,6 +24,7 @@
 
 mod answer;
 mod change;
+mod commands;
 mod describe;
 mod engine;
 mod guest;
@@ -33,7 +35,8 @@ mod saved;
 pub mod view;
 mod views;
 
-pub use engine::{run_commands, run_engine, run_keeper};
+pub use commands::{keep_log, run_commands};
+pub use engine::{run_engine, run_keeper};
 pub use lab::{Lab, LabError, Started, runtime, validate};
 pub use minivpc_config::{LONGEST, Mistake, Place};
 pub use minivpc_host::doctor::{Finding, Health, examine};

@@ -85,7 +85,10 @@ pub enum Question {
     /// Answered by [`view::Drops`](crate::view::Drops).
     Drops,
     /// Answered by [`view::Flows`](crate::view::Flows).
-    Flows,
+    Flows {
+        /// Also the way of each.
+        why: bool,
+    },
     /// Answered by [`view::Trace`](crate::view::Trace).
     Trace(TracePacket),
     /// The name of an instance's guest.

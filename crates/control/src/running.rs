@@ -12,11 +12,11 @@ use minivpc_model::{InstanceId, Op, World};
 use serde_json::Value;
 
 use crate::answer::{Answers, json, not_found};
-use crate::change;
 use crate::guest::{self, Guest};
 use crate::protocol::{Answer, Change, Failure, LabFile, Request};
 use crate::saved::{self, Base, Saved};
 use crate::views::Views;
+use crate::{change, commands};
 
 /// One running lab.
 pub(crate) struct Running {
@@ -227,7 +227,7 @@ impl Running {
             }
         }
         for (id, guest) in current.guests.iter().filter(|(_, guest)| made.contains(&guest.spec.name)) {
-            if let Err(error) = guest::run(&self.directory, &current.file, *id, guest) {
+            if let Err(error) = commands::start(&self.directory, &current.file, *id, guest) {
                 tracing::error!(instance = %id, %error, "starting its commands");
             }
         }

@@ -81,6 +81,8 @@ pub struct InterfaceStatus {
     pub id: String,
     /// Its MAC address.
     pub mac: String,
+    /// Its subnet.
+    pub subnet: String,
     /// Its primary private address.
     pub private_ip: String,
     /// Its further private addresses.

@@ -123,14 +123,15 @@ impl Views<'_> {
             let subnet = enis.clone().next().and_then(|eni| world.subnet(eni.subnet).ok());
             let vpc = subnet.and_then(|subnet| world.vpc(subnet.vpc).ok());
             let interfaces = enis.map(|eni| {
-                let name = match eni.attachment {
+                let link_name = match eni.attachment {
                     Attachment::Instance { device_index, .. } => format!("eth{device_index}"),
                     Attachment::NatGateway(_) => String::new(),
                 };
-                let link = links.get(&guest).and_then(|links| links.iter().find(|link| link.interface == name));
+                let link = links.get(&guest).and_then(|links| links.iter().find(|link| link.interface == link_name));
                 InterfaceStatus {
                     id: eni.id.to_string(),
                     mac: eni.mac.to_string(),
+                    subnet: world.subnet(eni.subnet).map_or_else(|_| String::new(), |subnet| name(&subnet.tags)),
                     private_ip: eni.private_ip.to_string(),
                     secondary_private_ips: secondary(eni),
                     link: link.cloned(),
@@ -138,7 +139,7 @@ impl Views<'_> {
                         &state.tracking(eni.serial),
                         drops.iter().filter(|drop| drop.sender == eni.id).map(|drop| drop.count).sum(),
                     ),
-                    name,
+                    name: link_name,
                 }
             });
             InstanceStatus {

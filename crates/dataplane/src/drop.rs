@@ -114,7 +114,7 @@ impl DropReason {
             Self::NotUnicast => "a VPC carries no broadcast and no multicast",
             Self::NotIp => "a VPC carries IP and ARP only",
             Self::Ipv6 => "IPv6 isn't built yet",
-            Self::ArpUnanswered => "ARP asked for an address of the subnet that nobody has",
+            Self::ArpUnanswered => "ARP asked for an address that nobody on this subnet has",
             Self::ArpAnnouncement => "ARP announcements change nothing in a VPC",
             Self::NoSuchAddress => "nobody in the VPC has this address",
             Self::RouterAddress => "a subnet's router answers echo requests of its own subnet, and nothing else",

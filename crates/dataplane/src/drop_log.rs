@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
 use minivpc_model::NetworkInterfaceId;
-use minivpc_packet::{Fragment, Headers};
+use minivpc_packet::{Flow, Fragment, Headers};
 
 use crate::Now;
 use crate::drop::DropReason;
@@ -38,7 +38,7 @@ pub struct Dropped {
     pub reason: DropReason,
     /// By whom.
     pub component: Component,
-    /// The packet; of packets that differ in TTL, length and MAC addresses only, the last one.
+    /// The packet; of packets that differ in source port, TTL, length and MAC addresses only, the last one.
     pub subject: Subject,
     /// The interface whose guest sent it.
     pub sender: NetworkInterfaceId,
@@ -75,9 +75,11 @@ impl DropLog {
     ) {
         let told_apart = match subject {
             Subject::Packet(packet) => {
-                let fragment = packet.fragment.map(|fragment| Fragment { id: 0, ..fragment });
+                let fragment = packet.fragment.map(|_| Fragment { id: 0, first: false, last: false });
                 let (mac, dont_fragment, mss_limit) = ([0; 6], false, None);
+                let flow = Flow { src_port: 0, ..packet.flow };
                 Subject::Packet(Headers {
+                    flow,
                     ttl: 0,
                     size: 0,
                     src_mac: mac,

@@ -163,7 +163,7 @@ impl Mismatch {
             Self::Port => "another port",
             Self::IcmpType => "another ICMP type",
             Self::Address => "another address",
-            Self::Group => "not an address of the group on a direct path",
+            Self::Group => "the other side isn't in the group, or something in between forwards for it",
         }
     }
 }

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use minivpc_model::{
-    InternetGatewayId, MacAddress, NatGatewayId, NetworkAclId, NetworkInterfaceId, Origin, Peer, RouteTableId,
-    RuleAction, SecurityGroupId, Serial, SubnetId, Traffic,
+    InstanceId, InternetGatewayId, MacAddress, NatGatewayId, NetworkAclId, NetworkInterfaceId, Origin, Peer,
+    RouteTableId, RuleAction, SecurityGroupId, Serial, SubnetId, Traffic,
 };
 use minivpc_packet::Mac;
 use prefix_trie::PrefixMap;
@@ -81,9 +81,11 @@ impl Eni {
 /// What stands behind an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EniKind {
-    /// A guest, whose packets start with this TTL.
+    /// A guest.
     Guest {
-        /// `net.ipv4.ip_default_ttl`.
+        /// The instance.
+        instance: InstanceId,
+        /// TTL of its packets, `net.ipv4.ip_default_ttl`.
         default_ttl: u8,
     },
     /// A NAT gateway, index.

@@ -61,7 +61,9 @@ impl Engine {
             // An appliance answers nothing that it forwards.
             (Verdict::Deliver { eni, .. }, Some(kind)) if snapshot.eni(eni).has(there.last.flow.dst) => {
                 let answer = Probe { kind, ttl: None, ..*probe };
-                Some(self.journey(snapshot, now, eni, there.last.flow.reversed(), &answer, &there.changes))
+                let flow = there.last.flow.reversed();
+                let by = leaves_by(snapshot, eni, flow.dst);
+                Some(self.journey(snapshot, now, by, flow, &answer, &there.changes))
             }
             _ => None,
         };
@@ -79,7 +81,7 @@ impl Engine {
     ) -> Journey {
         let eni = snapshot.eni(from);
         let default_ttl = match eni.kind {
-            EniKind::Guest { default_ttl } => default_ttl,
+            EniKind::Guest { default_ttl, .. } => default_ttl,
             EniKind::Nat(_) => u8::MAX,
         };
         let src_mac = eni.mac.0;
@@ -162,6 +164,19 @@ fn answer(kind: Kind) -> Option<Kind> {
         Kind::Tcp(_) => Some(Kind::Tcp(tcp_flags::ACK)),
         _ => None,
     }
+}
+
+/// The interface by which a guest sends from an address of `eni`, as it is configured: what has an address of `eth1` or a
+/// further one leaves by that; what has one of `eth0` by the interface on whose subnet the destination is, else by `eth0`.
+fn leaves_by(snapshot: &Snapshot, eni: u16, destination: IpAddr) -> u16 {
+    let (EniKind::Guest { instance, .. }, IpAddr::V4(to)) = (snapshot.eni(eni).kind, destination) else { return eni };
+    let on_link = |index: u16| snapshot.subnet(snapshot.eni(index).subnet).cidr.contains(&to);
+    if !snapshot.eni(eni).name.ends_with("/eth0") || on_link(eni) {
+        return eni;
+    }
+    let is_its = |index: &u16| matches!(snapshot.eni(*index).kind, EniKind::Guest { instance: i, .. } if i == instance);
+    let all = (0..snapshot.enis.len() as u16).filter(is_its);
+    all.into_iter().find(|index| on_link(*index)).unwrap_or(eni)
 }
 
 /// A guest asks by ARP for what is on its subnet, and sends all else to the router.

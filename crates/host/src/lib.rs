@@ -39,7 +39,7 @@ mod worker;
 pub use clock::Clock;
 pub use error::HostError;
 pub use guest::{GuestSpec, InterfaceSpec, LinkStats};
-pub use keeper::{Keeper, Process, run_keeper};
+pub use keeper::{End, Keeper, Process, run_keeper};
 pub use process::detach;
 pub use tap::{Backend, TUN};
 pub use worker::{Ports, Publisher, Worker};

@@ -22,7 +22,9 @@ const VNET_HEADER: usize = 10;
 fn main() {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.first().and_then(|argument| argument.to_str()) {
-        Some("keeper") => run_keeper(std::io::stdin().as_fd().try_clone_to_owned().unwrap()).unwrap(),
+        Some("keeper") => {
+            run_keeper(std::io::stdin().as_fd().try_clone_to_owned().unwrap()).unwrap();
+        }
         Some("enter") => {
             let init = Keeper::connect(Path::new(&arguments[1])).unwrap().enter("one").unwrap();
             std::process::exit(exec(&init, &arguments[2..], Directory::Writable).unwrap());

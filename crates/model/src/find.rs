@@ -225,7 +225,9 @@ impl World {
             [] => {
                 let kinds: Vec<_> = kinds.iter().map(|kind| kind.as_str().replace('_', " ")).collect();
                 let names = candidates.into_iter().map(|candidate| candidate.name).filter(|name| !name.is_empty());
-                Err(FindError::None { kinds: kinds.join(" or "), text: name.to_owned(), names: names.collect() })
+                let mut names: Vec<_> = names.collect();
+                names.sort();
+                Err(FindError::None { kinds: kinds.join(" or "), text: name.to_owned(), names })
             }
             [first, ..] => {
                 let candidates = found.iter().map(|candidate| match vpc_name(candidate) {

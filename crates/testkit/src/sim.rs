@@ -57,7 +57,7 @@ impl Sim {
 
     fn add_hosts(&mut self) {
         for eni in &self.snapshot.enis {
-            let EniKind::Guest { default_ttl } = eni.kind else { continue };
+            let EniKind::Guest { default_ttl, .. } = eni.kind else { continue };
             let host = || Host { mac: eni.mac.0, ttl: default_ttl, ..Host::default() };
             let ips = eni.addresses().filter_map(|ip| if let IpAddr::V4(v4) = ip { Some(v4) } else { None });
             self.hosts.entry(eni.id).or_insert_with(host).ips = ips.collect();

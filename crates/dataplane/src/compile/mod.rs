@@ -110,10 +110,10 @@ impl Compiler<'_> {
     fn eni(&self, eni: &model::NetworkInterface) -> Eni {
         let (name, kind) = match eni.attachment {
             Attachment::Instance { instance, device_index } => {
-                let instance = self.world.instance(instance).ok();
-                let owner = instance.map_or_else(String::new, |i| name(&i.tags, i.id));
-                let default_ttl = instance.map_or(model::Image::default(), |i| i.image).default_ttl();
-                (format!("{owner}/eth{device_index}"), EniKind::Guest { default_ttl })
+                let known = self.world.instance(instance).ok();
+                let owner = known.map_or_else(String::new, |i| name(&i.tags, i.id));
+                let default_ttl = known.map_or(model::Image::default(), |i| i.image).default_ttl();
+                (format!("{owner}/eth{device_index}"), EniKind::Guest { instance, default_ttl })
             }
             Attachment::NatGateway(id) => {
                 let owner = self.world.nat_gateway(id).map_or_else(|_| id.to_string(), |nat| name(&nat.tags, id));

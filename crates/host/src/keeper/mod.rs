@@ -43,7 +43,16 @@ struct Lab {
     engine: Option<Engine>,
     /// The lab is up, and outlives who made it.
     committed: bool,
-    shutdown: bool,
+    end: Option<End>,
+}
+
+/// Why a keeper has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Somebody asked it to.
+    Asked,
+    /// Who made the lab went before it was up, and nobody clears up after it.
+    Abandoned,
 }
 
 /// Serves requests on a listening socket until somebody asks it to end.
@@ -52,7 +61,7 @@ struct Lab {
 ///
 /// # Errors
 /// When the user namespace can't be made or the socket fails. What a request needs and can't get is answered to it.
-pub fn run_keeper(listener: OwnedFd) -> Result<(), HostError> {
+pub fn run_keeper(listener: OwnedFd) -> Result<End, HostError> {
     rustix::process::setsid().context("setsid")?;
     std::env::set_current_dir("/").context("/")?;
     user_namespace::enter()?;
@@ -78,13 +87,15 @@ pub fn run_keeper(listener: OwnedFd) -> Result<(), HostError> {
             at += 1;
             let stays = !ready[at] || serve(client, &mut lab);
             // Who made the lab has the first connection. Before it is up, it goes with him.
-            lab.shutdown |= !stays && at == 1 && !lab.committed;
+            if !stays && at == 1 && !lab.committed {
+                lab.end.get_or_insert(End::Abandoned);
+            }
             stays
         });
         home.go()?;
-        if lab.shutdown {
+        if let Some(why) = lab.end {
             lab.guests.values_mut().for_each(end);
-            return Ok(());
+            return Ok(why);
         }
         if ready[0] {
             match accept_with(&listener, SocketFlags::CLOEXEC) {
@@ -134,7 +145,7 @@ fn answer(request: Request, descriptors: Vec<OwnedFd>, lab: &mut Lab) -> Answer 
             done
         }
         Request::Shutdown => {
-            lab.shutdown = true;
+            lab.end = Some(End::Asked);
             lab.guests.values_mut().for_each(end);
             let own = pidfd_open(getpid(), PidfdFlags::empty()).context("pidfd_open")?;
             Ok((Reply::Done, vec![own]))

@@ -99,7 +99,11 @@ impl World {
                 "You have reached the limit on the number of security groups you can add to a network interface.";
             return Err(Refusal::new(ErrorCode::SecurityGroupsPerInterfaceLimitExceeded, "SecurityGroupId", message));
         }
-        for group in groups {
+        for (number, group) in groups.iter().enumerate() {
+            if groups[..number].contains(group) {
+                let message = format!("The security group '{group}' is given twice");
+                return Err(Refusal::new(ErrorCode::InvalidParameterValue, "SecurityGroupId", message));
+            }
             let home = self.security_group(*group)?.vpc;
             same_network("Security group", group, home, "subnet", subnet.id, subnet.vpc)
                 .map_err(|refusal| Refusal { parameter: "SecurityGroupId", ..refusal })?;
