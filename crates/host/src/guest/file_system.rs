@@ -202,6 +202,9 @@ fn files(spec: &GuestSpec) -> Result<(), HostError> {
     fs::create_dir_all(lock).context(lock)?;
     fs::set_permissions(lock, Permissions::from_mode(0o1777)).context(lock)?;
     fs::create_dir_all(COMMANDS).context(COMMANDS)?;
+    if fs::File::open("/etc/shadow").is_err() {
+        shadow()?;
+    }
     let sudo = format!("{COMMANDS}/sudo");
     let files: &[(&str, &str)] = &[
         ("/etc/hosts", &hosts),
@@ -222,6 +225,15 @@ fn files(spec: &GuestSpec) -> Result<(), HostError> {
     }
     fs::set_permissions(&sudo, Permissions::from_mode(0o755)).context(sudo.clone())?;
     Ok(())
+}
+
+/// An ordinary user can't read the host's, and `su` asks whether an account has expired: none has, and none a password.
+fn shadow() -> Result<(), HostError> {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let users = users.lines().filter_map(|line| line.split(':').next());
+    let text: String = users.map(|user| format!("{user}:*:1::::::\n")).collect();
+    let _ = fs::remove_file("/etc/shadow");
+    fs::write("/etc/shadow", text).context("/etc/shadow")
 }
 
 /// Which user ids exist in a user namespace.
