@@ -145,3 +145,38 @@ fn without_the_virtio_net_header_labs_work_by_the_plain_backend() {
     let ping = lab.run("source", &["ping", "-c", "1", "-W", "1", "-M", "do", "-s", "8473", "10.0.1.55"]);
     assert!(said(&ping).contains("mtu = 8500"), "{}", said(&ping));
 }
+
+/// What AppArmor does on Ubuntu, done by seccomp: a user namespace is granted, and no right in it.
+const NO_RIGHTS: &str = r#"
+import ctypes, os, platform, struct, sys
+unshare = {"x86_64": 272, "aarch64": 97}[platform.machine()]
+code = [(0x20, 0, 0, 0), (0x15, 0, 3, unshare), (0x20, 0, 0, 16), (0x45, 0, 1, 0x40000000), (0x06, 0, 0, 0x00050001),
+        (0x06, 0, 0, 0x7fff0000)]
+filter = b"".join(struct.pack("HBBI", *one) for one in code)
+buffer = ctypes.create_string_buffer(filter)
+class Program(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+program = Program(len(code), ctypes.addressof(buffer))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+#[test]
+fn a_user_namespace_without_rights_is_told_as_such() {
+    if let Some(why) = cannot_run() {
+        println!("skipped: {why}");
+        return;
+    }
+    let lab = Lab::write(ARTICLE);
+    let hint = "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
+    let restricted = |command: &str| {
+        let mut restricted = as_user("python3");
+        restricted.args(["-c", NO_RIGHTS]).arg(minivpc()).arg(command).current_dir(lab.file.parent().unwrap());
+        restricted
+    };
+    refused(&lab, &mut restricted("up"), hint);
+    let doctor = restricted("doctor").output().unwrap();
+    assert_eq!(doctor.status.code(), Some(1));
+    assert!(said(&doctor).contains(hint), "{}", said(&doctor));
+}
