@@ -53,6 +53,18 @@ fn every_address_answers_by_the_interface_that_has_it() {
         assert!(after[interface] > before[interface], "{address}: {before:?} {after:?}");
         assert_eq!(after[1 - interface], before[1 - interface], "{address} answers by its own interface only");
     }
+    let flows = lab.json(&["flows"]);
+    let of_firewall = flows["flows"].as_array().unwrap().iter().filter(|flow| flow["direction"] == "ingress");
+    let ends: Vec<_> = of_firewall.map(|flow| flow["local"].as_str().unwrap().split(' ').next().unwrap()).collect();
+    assert_eq!(ends, ["10.0.0.10", "10.0.0.11", "10.0.0.20", "10.0.0.21"], "its own end is the local one");
+}
+
+#[test]
+fn an_interface_has_the_routing_table_of_its_number_whichever_there_are_before_it() {
+    let lab = lab_or_skip!(&LAB.replace("eth1", "eth3"));
+    lab.exec("b", &["ping", "-c", "1", "10.0.0.21"]);
+    let rules = lab.exec("firewall", &["ip", "rule"]);
+    assert!(rules.contains("from 10.0.0.20 lookup 10003") && rules.contains("from 10.0.0.21 lookup 10003"), "{rules}");
 }
 
 #[test]

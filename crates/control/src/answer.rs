@@ -137,8 +137,8 @@ impl Answers<'_> {
         let serials: HashMap<_, _> = self.world().network_interfaces().map(|eni| (eni.serial, eni)).collect();
         let flow = |(key, connection): (ConnectionKey, Connection)| {
             let eni = serials.get(&key.eni)?;
-            let own = IpAddr::from(eni.private_ip);
-            let flow = if key.flow.src == own { key.flow } else { key.flow.reversed() };
+            let is_own = |address: IpAddr| eni.addresses().any(|own| address == IpAddr::from(own));
+            let flow = if is_own(key.flow.src) { key.flow } else { key.flow.reversed() };
             let end = |address: IpAddr, port: u16| match flow.protocol {
                 6 | 17 => format!("{address}:{port}"),
                 _ if port != 0 => format!("{address} id {port}"),

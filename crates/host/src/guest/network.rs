@@ -77,7 +77,7 @@ impl GuestNetwork {
             LinkAttribute::TxQueueLen(TX_QUEUE),
         ];
         self.netlink.link_up(index, attributes)?;
-        let number = self.links.len() as u32;
+        let number: u32 = interface.name.strip_prefix("eth").and_then(|number| number.parse().ok()).unwrap_or_default();
         let link = |table| Link { index, name: interface.name.clone(), table, secondary: Vec::new() };
         if number == 0 {
             self.netlink.add_address(index, interface.address, interface.prefix)?;
@@ -105,16 +105,23 @@ impl GuestNetwork {
         let Some(link) = self.links.iter_mut().find(|link| link.name == spec.name) else { return Ok(()) };
         let new = spec.secondary.iter().filter(|address| !link.secondary.contains(address));
         let old = link.secondary.iter().filter(|address| !spec.secondary.contains(address));
-        for (change, address) in old.map(|a| (Change::Delete, *a)).chain(new.map(|a| (Change::Add, *a))) {
+        let changes: Vec<_> = old.map(|a| (Change::Delete, *a)).chain(new.map(|a| (Change::Add, *a))).collect();
+        for (change, address) in changes {
+            // Kept one by one: when a later one fails, those that are done can be taken back.
             match change {
-                Change::Add => self.netlink.add_address(link.index, address, spec.prefix)?,
-                Change::Delete => self.netlink.delete_address(link.index, address, spec.prefix)?,
+                Change::Add => {
+                    self.netlink.add_address(link.index, address, spec.prefix)?;
+                    link.secondary.push(address);
+                }
+                Change::Delete => {
+                    self.netlink.delete_address(link.index, address, spec.prefix)?;
+                    link.secondary.retain(|other| *other != address);
+                }
             }
             if let Some(table) = link.table {
                 self.netlink.rule(change, address, table)?;
             }
         }
-        link.secondary.clone_from(&spec.secondary);
         Ok(())
     }
 
