@@ -55,6 +55,8 @@ pub enum DropReason {
     InternetGateway,
     /// SG-20.
     ConnectionsExhausted,
+    /// A table that the whole lab shares; AWS has none.
+    TableFull,
     /// Three walks in a row met another worker's change.
     Contended,
     /// The frame failed a check of [`minivpc_packet::parse`].
@@ -91,6 +93,7 @@ impl DropReason {
             Self::Fragment => "MINIVPC_FRAGMENT",
             Self::InternetGateway => "MINIVPC_INTERNET_NOT_FORWARDED",
             Self::ConnectionsExhausted => "MINIVPC_CONNTRACK_ALLOWANCE_EXCEEDED",
+            Self::TableFull => "MINIVPC_TABLE_FULL",
             Self::Contended => "MINIVPC_CONTENDED",
             Self::Malformed(_) => "MINIVPC_MALFORMED",
         }
@@ -127,7 +130,8 @@ impl DropReason {
             Self::TooLarge => "too large, and can be neither cut nor answered",
             Self::Fragment => "a later fragment of a datagram whose first fragment did not pass",
             Self::InternetGateway => "the internet isn't there yet: packets for the internet gateway end here",
-            Self::ConnectionsExhausted => "the connection table is full",
+            Self::ConnectionsExhausted => "the interface tracks as many connections as it may",
+            Self::TableFull => "the lab's table of connections, sessions or fragments is full; AWS has no such limit",
             Self::Contended => "other workers changed the same connection three times",
             Self::Malformed(check) => match check {
                 minivpc_packet::Malformed::Short => "the frame is shorter than its headers",

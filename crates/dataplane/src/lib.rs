@@ -48,7 +48,7 @@ pub use trace::{Journey, Probe};
 pub use walk::{Answer, Verdict};
 
 use hops::router;
-use state::{NatKey, NotCommitted, State, View};
+use state::{NatKey, State, View};
 use walk::{At, Walk};
 
 /// A point in time: nanoseconds since the lab came up.
@@ -185,18 +185,26 @@ impl Engine {
             let mut walk = Walk::new(snapshot, view, &self.key, now, packet, &mut steps);
             let verdict = walk.run(at);
             let (after, txn) = (walk.packet, walk.txn);
-            match self.state.commit(&txn, now) {
-                Ok(()) => return (verdict, after, steps),
-                Err(NotCommitted::Lost) => {}
-                Err(NotCommitted::Full) => return (Verdict::Drop(DropReason::ConnectionsExhausted), after, steps),
+            if self.state.commit(&txn, now) {
+                return (verdict, after, steps);
             }
         }
         (Verdict::Drop(DropReason::Contended), packet, Quiet::default())
     }
 
-    /// The NAT gateways on a packet's way count it.
+    /// The NAT gateways on a packet's way count it, and the interface whose groups had no room to track it.
     fn count(&self, snapshot: &Snapshot, packet: &Parsed, steps: &[Step], verdict: Verdict) {
         let (packets, bytes) = (packet.wire_packets, packet.wire_bytes);
+        if verdict == Verdict::Drop(DropReason::ConnectionsExhausted) {
+            // Also where a NAT gateway wants what they need not have tracked (SG-15).
+            let groups = steps.iter().rev().find_map(|step| match step {
+                Step::SecurityGroup { eni, .. } => Some(*eni),
+                _ => None,
+            });
+            if let Some(eni) = groups {
+                self.state.tracking(snapshot.eni(eni).serial).refused.fetch_add(packets.into(), Relaxed);
+            }
+        }
         for step in steps {
             let Step::Nat { nat, act } = *step else { continue };
             let metrics = self.state.metrics(snapshot.eni(snapshot.nat(nat).eni).serial);

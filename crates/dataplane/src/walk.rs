@@ -184,6 +184,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
 
     /// A path meets few stateful hops; one that meets more than a transaction holds is dropped, not half tracked.
     pub fn change(&mut self, change: Change) -> Result<(), DropReason> {
+        self.view.room_for(&change)?;
         self.txn.try_push(change).map_err(|_| DropReason::RouteLoop)
     }
 }

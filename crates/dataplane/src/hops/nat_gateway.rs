@@ -54,16 +54,16 @@ pub fn translate<R: Recorder>(walk: &mut Walk<'_, R>, nat: u16) -> Next {
         }
         Act::Answer(act, answer) => end(walk, act, Verdict::Answer { answer, from: At::Router { subnet: eni.subnet } }),
         Act::Translate(act, after, change) => {
+            let tracked = security_group::track_by_path(walk);
+            if let Err(reason) = tracked.and_then(|()| change.map_or(Ok(()), |change| walk.change(change))) {
+                return end(walk, NatAct::Dropped, Verdict::Drop(reason));
+            }
             let mss_limit = matches!(before.kind, Kind::Tcp(_)).then_some(MSS);
             walk.packet = Headers { ttl: before.ttl - 1, mss_limit, ..after };
             walk.meta.middlebox = true;
             walk.meta.mtu = Some(MTU);
             walk.step(Step::Nat { nat, act }, &before);
-            let tracked = security_group::track_by_path(walk);
-            match tracked.and_then(|()| change.map_or(Ok(()), |change| walk.change(change))) {
-                Ok(()) => Next::Go(At::Router { subnet: eni.subnet }),
-                Err(reason) => Next::End(Verdict::Drop(reason)),
-            }
+            Next::Go(At::Router { subnet: eni.subnet })
         }
     }
 }

@@ -10,6 +10,7 @@ mod datagram;
 mod metrics;
 mod nat;
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -28,6 +29,7 @@ use nat::Seen;
 pub use nat::{Destination, Endpoint, Lease, NatKey, PORTS, Session, SessionKey};
 
 use crate::Now;
+use crate::drop::DropReason;
 use crate::explain::Step;
 use crate::snapshot::{Direction, Snapshot};
 
@@ -83,15 +85,6 @@ pub enum Change {
 /// come first.
 pub type Txn = ArrayVec<Change, 8>;
 
-/// Why a transaction was not done. Nothing of it remains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotCommitted {
-    /// Another worker took the lease or opened the session: walk again.
-    Lost,
-    /// A table is full (SG-20, NAT-12).
-    Full,
-}
-
 impl Default for State {
     fn default() -> Self {
         Self {
@@ -112,36 +105,14 @@ impl Default for State {
 }
 
 impl State {
-    /// Does all of `txn` or nothing.
-    ///
-    /// # Errors
-    /// When another worker was faster, or a table is full.
-    pub fn commit(&self, txn: &Txn, now: Now) -> Result<(), NotCommitted> {
-        let opens = |wanted: fn(&Change) -> bool| txn.iter().filter(|change| wanted(change)).count() as u64;
-        let sessions = opens(|change| matches!(change, Change::OpenSession(..)));
-        let connections = opens(|change| matches!(change, Change::OpenConnection(..)));
-        if sessions + self.session_count.load(Relaxed) > CAPACITY
-            || connections + self.connection_count.load(Relaxed) > CAPACITY
-        {
-            return Err(NotCommitted::Full);
-        }
-        for change in txn {
-            let Change::OpenConnection(key, _) = change else { continue };
-            let tracking = self.tracking(key.eni);
-            if tracking.connections.load(Relaxed) >= CONNECTIONS_PER_INTERFACE {
-                tracking.refused.fetch_add(1, Relaxed);
-                return Err(NotCommitted::Full);
-            }
-        }
-        let pins = |change: &Change| matches!(change, Change::PinDatagram(..));
-        if self.datagram_count.load(Relaxed) > DATAGRAMS && txn.iter().any(pins) {
-            return Err(NotCommitted::Full);
-        }
+    /// Does all of `txn`, or nothing and is false: another worker took the lease or opened the session, so walk again.
+    #[must_use]
+    pub fn commit(&self, txn: &Txn, now: Now) -> bool {
         for (done, change) in txn.iter().enumerate() {
             let Change::OpenSession(key, endpoint) = change else { continue };
             if !self.open_session(*key, *endpoint, now) {
                 txn[..done].iter().for_each(|change| self.undo(change));
-                return Err(NotCommitted::Lost);
+                return false;
             }
         }
         for change in txn {
@@ -179,7 +150,7 @@ impl State {
                 }
             }
         }
-        Ok(())
+        true
     }
 
     /// The session comes before its lease, so a lease whose session isn't there is one that has ended.
@@ -260,22 +231,16 @@ impl State {
     fn open_connection(&self, key: ConnectionKey, direction: Direction, now: Now) {
         let connection = Connection::open(direction, now);
         match self.connections.entry(key) {
-            Entry::Occupied(mut other) if !other.get().lives(&key, now) || other.get().phase == Phase::Closing => {
-                other.insert(connection);
+            Entry::Occupied(mut other) => {
+                if !other.get().lives(&key, now) || other.get().phase == Phase::Closing {
+                    other.insert(connection);
+                }
+                return;
             }
-            Entry::Occupied(_) => {}
-            Entry::Vacant(free) => {
-                free.insert(connection);
-                self.connection_count.fetch_add(1, Relaxed);
-                self.tracking(key.eni).connections.fetch_add(1, Relaxed);
-            }
+            Entry::Vacant(free) => drop(free.insert(connection)),
         }
-    }
-
-    /// A connection isn't in the table any more.
-    fn forget_connection(&self, key: &ConnectionKey) {
-        self.connection_count.fetch_sub(1, Relaxed);
-        self.tracking(key.eni).connections.fetch_sub(1, Relaxed);
+        self.connection_count.fetch_add(1, Relaxed);
+        self.tracking(key.eni).connections.fetch_add(1, Relaxed);
     }
 
     /// What an interface tracks.
@@ -325,57 +290,48 @@ impl State {
 
     /// Forgets everything, as if nothing had ever been sent.
     pub fn clear(&self) {
-        // Counted one by one: packets may come in meanwhile.
-        let forget = |count: &AtomicU64| {
-            count.fetch_sub(1, Relaxed);
-            false
-        };
-        self.connections.retain(|key, _| {
-            self.forget_connection(key);
-            false
-        });
-        self.datagrams.retain(|_, _| forget(&self.datagram_count));
-        let mut ended = Vec::new();
-        self.sessions.retain(|key, session| {
-            ended.push((*key, *session));
-            forget(&self.session_count)
-        });
-        for (key, session) in ended {
+        self.forget_connections(|_, _| true);
+        for (key, session) in take_out(&self.sessions, &self.session_count, |_, _| true) {
             self.give_back(Lease::of(&key, session.endpoint), session.number);
         }
+        take_out(&self.datagrams, &self.datagram_count, |_, _| true);
         self.metrics.clear();
     }
 
     /// Forgets what has ended. Locks one shard at a time; call it about once a second, off the packet path.
     pub fn sweep(&self, now: Now) {
-        self.connections.retain(|key, connection| {
-            let lives = connection.lives(key, now);
-            if !lives {
-                self.forget_connection(key);
-            }
-            lives
-        });
-        let mut ended = Vec::new();
-        self.sessions.retain(|key, session| {
-            let lives = session.lives(now);
-            if !lives {
-                self.session_count.fetch_sub(1, Relaxed);
-                ended.push((*key, *session));
-            }
-            lives
-        });
-        for (key, session) in ended {
+        self.forget_connections(|key, connection| !connection.lives(key, now));
+        for (key, session) in take_out(&self.sessions, &self.session_count, |_, session| !session.lives(now)) {
             self.end(&key, &session);
         }
-        self.datagrams.retain(|_, datagram| {
-            let lives = datagram.lives(now);
-            if !lives {
-                self.datagram_count.fetch_sub(1, Relaxed);
-            }
-            lives
-        });
+        take_out(&self.datagrams, &self.datagram_count, |_, datagram| !datagram.lives(now));
         self.ways.retain(|way, ()| Arc::strong_count(way) > 1);
     }
+
+    fn forget_connections(&self, goes: impl Fn(&ConnectionKey, &Connection) -> bool) {
+        for (key, _) in take_out(&self.connections, &self.connection_count, goes) {
+            self.tracking(key.eni).connections.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// What goes from a table, already counted off. Nobody holds a guard while he looks at it.
+fn take_out<K: Copy + Eq + Hash, V: Clone>(
+    table: &DashMap<K, V, RandomState>,
+    count: &AtomicU64,
+    goes: impl Fn(&K, &V) -> bool,
+) -> Vec<(K, V)> {
+    let mut gone = Vec::new();
+    table.retain(|key, value| {
+        let goes = goes(key, value);
+        if goes {
+            gone.push((*key, value.clone()));
+            // One by one: packets may come in meanwhile.
+            count.fetch_sub(1, Relaxed);
+        }
+        !goes
+    });
+    gone
 }
 
 /// The truth as one walk sees it, with changes on top that aren't committed: a trace's reply sees what its request
@@ -392,6 +348,24 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn new(state: &'a State, pending: &'a [Change], now: Now) -> Self {
         Self { state, pending, now }
+    }
+
+    /// Is there room for what a walk wants to open? It asks where it wants it, so that the hop which is refused is the
+    /// one that drops the packet.
+    pub(crate) fn room_for(&self, change: &Change) -> Result<(), DropReason> {
+        let is_full = |count: &AtomicU64, limit: u64| count.load(Relaxed) >= limit;
+        let state = self.state;
+        match change {
+            Change::OpenSession(..) if is_full(&state.session_count, CAPACITY) => Err(DropReason::TableFull),
+            Change::OpenConnection(..) if is_full(&state.connection_count, CAPACITY) => Err(DropReason::TableFull),
+            Change::PinDatagram(..) if is_full(&state.datagram_count, DATAGRAMS) => Err(DropReason::TableFull),
+            Change::OpenConnection(key, _)
+                if is_full(&state.tracking(key.eni).connections, CONNECTIONS_PER_INTERFACE) =>
+            {
+                Err(DropReason::ConnectionsExhausted)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Who opened the connection, and how far it is, if it lives.

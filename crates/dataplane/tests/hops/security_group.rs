@@ -407,27 +407,52 @@ fn sg_21_an_error_about_an_untracked_flow_passes_too() {
     }
 }
 
+/// All connections that an interface may track.
+fn fill(sim: &Sim, name: &str) {
+    let eni = sim.snapshot.eni(sim.port(name)).serial;
+    for n in 0..CONNECTIONS_PER_INTERFACE as u32 {
+        let dst = Ipv4Addr::from(0x0a01_0000 + (n >> 16)).into();
+        let flow = Flow { src: A.into(), dst, protocol: 17, src_port: n as u16, dst_port: 7 };
+        let open = Change::OpenConnection(ConnectionKey::new(eni, flow), Direction::Egress);
+        assert!(sim.engine.state().commit(&Txn::from_iter([open]), sim.now));
+    }
+}
+
+fn refused(sim: &Sim, name: &str) -> u64 {
+    sim.engine.state().tracking(sim.snapshot.eni(sim.port(name)).serial).refused.load(Relaxed)
+}
+
 #[test]
 fn sg_20_a_full_interface_refuses_new_flows_and_hurts_no_other() {
-    let mut sim = admitting(Traffic::All, cidr("10.0.0.0/24"));
-    sim.silence();
-    let eni = sim.snapshot.eni(sim.port("a")).serial;
-    let flow = |n: u32| Flow {
-        src: A.into(),
-        dst: Ipv4Addr::from(0x0a01_0000 + (n >> 16)).into(),
-        protocol: 17,
-        src_port: n as u16,
-        dst_port: 7,
-    };
-    for n in 0..CONNECTIONS_PER_INTERFACE as u32 {
-        let open = Change::OpenConnection(ConnectionKey::new(eni, flow(n)), Direction::Egress);
-        sim.engine.state().commit(&Txn::from_iter([open]), sim.now).unwrap();
+    for full in ["a", "b"] {
+        let mut sim = admitting(Traffic::All, cidr("10.0.0.0/24"));
+        sim.silence();
+        fill(&sim, full);
+        sim.send("a", &udp(B, 5000, 7));
+        assert!(sim.received("b").is_empty());
+        assert_drops(&sim, &[(DropReason::ConnectionsExhausted, 1)]);
+        let dropped_by = Component::SecurityGroups(sim.snapshot.eni(sim.port(full)).id);
+        assert_eq!(sim.engine.drops().list()[0].component, dropped_by);
+        assert_eq!(["a", "b"].map(|name| refused(&sim, name)), ["a", "b"].map(|name| u64::from(name == full)));
+        sim.wait(31);
+        sim.send("a", &udp(B, 5000, 7));
+        assert_eq!(sim.received("b").len(), 1, "they were idle, and there is room again");
     }
-    sim.send("a", &udp(B, 5000, 7));
-    assert!(sim.received("b").is_empty());
+}
+
+#[test]
+fn sg_20_sg_15_what_a_full_interface_loses_at_a_nat_gateway_is_counted_at_both() {
+    let mut article = article("0.0.0.0/0");
+    let open = article.builder.group(article.vpc, "open", &[(Traffic::All, cidr("0.0.0.0/0"))]);
+    article.builder.instance(article.source, "client", "10.0.0.30", &[open], true);
+    let mut sim = Sim::new(&article.builder.world);
+    sim.silence();
+    fill(&sim, "client");
+    sim.send("client", &udp(DESTINATION, 5000, 7));
+    assert!(sim.received("destination").is_empty());
     assert_drops(&sim, &[(DropReason::ConnectionsExhausted, 1)]);
-    assert_eq!(sim.engine.state().tracking(eni).refused.load(Relaxed), 1);
-    sim.wait(31);
-    sim.send("a", &udp(B, 5000, 7));
-    assert_eq!(sim.received("b").len(), 1, "they were idle, and there is room again");
+    assert_eq!(refused(&sim, "client"), 1);
+    let metrics = sim.engine.state().metrics(sim.snapshot.eni(sim.snapshot.nat(0).eni).serial);
+    assert_eq!(metrics.packets_dropped.load(Relaxed), 1);
+    assert_eq!(metrics.out_to_destination.packets.load(Relaxed), 0, "it has not left");
 }
