@@ -15,25 +15,15 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
+use crate::lab::LAB_FILE;
 use crate::protocol::{Change, Failure, LabFile, Request, understand};
-use crate::running::{Running, SAVED};
+use crate::running::Running;
 use crate::saved::{self, Base, Saved};
 
 /// How often flows that have ended are forgotten, and the others written down.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Longest request, bytes: a lab file has at most 4 MiB, and each of its characters may be escaped.
 const LONGEST: u64 = 32 << 20;
-
-/// Why an engine can't run.
-#[derive(Debug, thiserror::Error)]
-enum EngineError {
-    #[error(transparent)]
-    Host(#[from] HostError),
-    #[error("{0}")]
-    Refused(String),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
 
 fn log_to_stderr() {
     tracing_subscriber::fmt().with_ansi(false).with_writer(io::stderr).init();
@@ -68,15 +58,19 @@ pub fn run_engine(directory: &Path, file: PathBuf, backend: Backend) -> Result<(
     let started = runtime.block_on(async { start(directory, file, backend) });
     match started {
         Ok((running, moving)) => Ok(runtime.block_on(serve(running, moving, &directory.join("control.sock")))?),
-        Err(error) => {
+        Err(failure) => {
+            let words = match failure {
+                Failure::Refused(words) => words,
+                Failure::Mistake(mistake) => mistake.to_string(),
+            };
             // `up` waits for it.
-            println!("{error}");
-            Err(error.into())
+            println!("{words}");
+            Err(words.into())
         }
     }
 }
 
-fn start(directory: &Path, path: PathBuf, backend: Backend) -> Result<(Running, Arc<Notify>), EngineError> {
+fn start(directory: &Path, path: PathBuf, backend: Backend) -> Result<(Running, Arc<Notify>), Failure> {
     rustix::process::setsid().map_err(io::Error::from)?;
     log_to_stderr();
     let keeper = Keeper::connect(&directory.join("keeper.sock"))?;
@@ -96,14 +90,10 @@ fn start(directory: &Path, path: PathBuf, backend: Backend) -> Result<(Running, 
         tracing::error!(?failed, "the worker ended");
     })?;
     let running = Running::new(directory.to_owned(), engine, publisher, keeper, base);
-    let up = match saved {
-        Some(saved) => running.take_over(saved),
-        None => first_up(&running, path),
-    };
-    up.map_err(|failure| match failure {
-        Failure::Refused(words) => EngineError::Refused(words),
-        Failure::Mistake(mistake) => EngineError::Refused(mistake.to_string()),
-    })?;
+    match saved {
+        Some(saved) => running.take_over(saved)?,
+        None => first_up(&running, path)?,
+    }
     tracing::info!(deaths = running.base.deaths, "up");
     Ok((running, moving))
 }
@@ -113,7 +103,7 @@ fn first_up(running: &Running, path: PathBuf) -> Result<(), Failure> {
     for guest in running.keeper.guests()? {
         running.keeper.remove_guest(&guest.name)?;
     }
-    let text = fs::read_to_string(running.directory.join(SAVED))?;
+    let text = fs::read_to_string(running.directory.join(LAB_FILE))?;
     running.answer(Request::Change(Change::Apply(LabFile { path, text }))).map(drop)
 }
 

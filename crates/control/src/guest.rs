@@ -34,13 +34,8 @@ impl Guest {
     }
 }
 
-/// An instance as a guest of this name, and its interfaces in the order of the guest's.
-pub(crate) fn spec(
-    lab: &Lab,
-    instance: &Instance,
-    name: String,
-    backend: Backend,
-) -> Result<(GuestSpec, Vec<NetworkInterfaceId>), Refusal> {
+/// An instance as a guest, still without a name; its interfaces are in the order of the instance's.
+pub(crate) fn spec(lab: &Lab, instance: &Instance, backend: Backend) -> Result<GuestSpec, Refusal> {
     let world = &lab.world;
     let mut interfaces = Vec::new();
     let mut hostname = String::from("localhost");
@@ -62,16 +57,15 @@ pub(crate) fn spec(
         });
     }
     let settings = lab.guests.get(&instance.id).cloned().unwrap_or_default();
-    let spec = GuestSpec {
-        name,
+    Ok(GuestSpec {
+        name: String::new(),
         hostname,
         default_ttl: instance.image.default_ttl(),
         sysctls: settings.sysctls,
         interfaces,
         backend,
         plain_network: settings.plain_network,
-    };
-    Ok((spec, instance.network_interfaces.clone()))
+    })
 }
 
 /// SEED-11. The oldest region has a name of its own.

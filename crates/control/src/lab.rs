@@ -20,7 +20,6 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 use crate::protocol::{Change, Failure, LabFile, Question, Request, SayError, say};
-use crate::running::SAVED;
 use crate::view::Summary;
 
 /// Where a user's labs live: root's in /run/minivpc, others' in their own runtime directory, or in /tmp where there is
@@ -99,6 +98,8 @@ pub enum LabError {
     },
 }
 
+/// What the first engine makes the lab of, in the lab's directory.
+pub(crate) const LAB_FILE: &str = "lab.yaml";
 /// How long an engine may take to take over from one that has died.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -265,10 +266,7 @@ impl Lab {
                         Failure::Mistake(mistake) => LabError::Mistake(mistake),
                     });
                 }
-                Err(SayError::Unheard(source)) if !self.is_up()? => {
-                    drop(source);
-                    return Err(LabError::Dead(self.name.clone()));
-                }
+                Err(SayError::Unheard(_)) if !self.is_up()? => return Err(LabError::Dead(self.name.clone())),
                 // The keeper starts another one.
                 Err(SayError::Unheard(_)) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
                 // A question may be asked twice, but what was to be changed may have been.
@@ -367,7 +365,7 @@ impl Lab {
     }
 
     fn start(&self, file: &LabFile, tun: Option<&Path>, backend: Backend) -> Result<(), LabError> {
-        let copy = self.file(SAVED);
+        let copy = self.file(LAB_FILE);
         fs::write(&copy, &file.text).map_err(at(&copy))?;
         let mut keeper = self.process("keeper")?;
         if let Some(tun) = tun {

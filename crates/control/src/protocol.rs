@@ -55,7 +55,7 @@ pub enum Change {
 }
 
 /// A lab file as it was read.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LabFile {
     /// Where; absolute.
     pub path: PathBuf,

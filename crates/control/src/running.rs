@@ -1,13 +1,14 @@
 //! A running lab, and how it changes: prepared beside what runs, published at once, and then the rest is cleared away.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{fs, io};
 
 use minivpc_config::Lab;
 use minivpc_dataplane::{Engine, Now, compile};
-use minivpc_host::{HostError, Keeper, Ports, Publisher};
+use minivpc_host::{GuestSpec, HostError, Keeper, Ports, Publisher};
 use minivpc_model::{InstanceId, Op, World};
 use serde_json::Value;
 
@@ -36,8 +37,8 @@ pub(crate) struct Running {
 #[derive(Default)]
 pub(crate) struct Current {
     pub lab: Lab,
-    /// Where the lab file was read.
-    pub file: PathBuf,
+    /// What it was made of last.
+    pub file: LabFile,
     pub guests: BTreeMap<InstanceId, Guest>,
     /// Guests started so far.
     starts: u64,
@@ -53,7 +54,8 @@ impl Current {
 
     /// What the file is called, for messages.
     pub fn file_name(&self) -> String {
-        self.file.file_name().unwrap_or(self.file.as_os_str()).to_string_lossy().into_owned()
+        let path = &self.file.path;
+        path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
     }
 }
 
@@ -79,8 +81,10 @@ impl Running {
         for unknown in running.difference(&adopted) {
             self.keeper.remove_guest(unknown)?;
         }
-        if let Some(flows) = saved::read_flows(&self.directory)? {
-            self.engine.state().restore(flows);
+        match saved::read_flows(&self.directory) {
+            Ok(flows) => self.engine.state().restore(flows.unwrap_or_default()),
+            // Better without flows than without an engine.
+            Err(error) => tracing::error!(%error, "the flows are lost"),
         }
         *current = Current { lab: saved.lab.clone(), file: saved.file.clone(), guests, starts: saved.starts };
         self.turn_into(&mut current, saved.lab, saved.file, &BTreeSet::new())
@@ -109,8 +113,7 @@ impl Running {
                 let run = |op: &Op| if let Op::RunInstance(request) = op { Some(request.id) } else { None };
                 let restarted = ops.iter().filter_map(run).collect();
                 let plan = change::plan(&ops, current, &next, &file);
-                self.turn_into(current, next, file.path.clone(), &restarted)?;
-                self.keep(&file.text)?;
+                self.turn_into(current, next, file, &restarted)?;
                 return json(&plan);
             }
             Change::Stop(instance) => self.operate(current, &instance, Op::StopInstance)?,
@@ -140,8 +143,7 @@ impl Running {
 
     /// As the lab was when it came up: the file's state, new guests, no flows.
     fn reset(&self, current: &mut Current) -> Result<(), Failure> {
-        let text = fs::read_to_string(self.directory.join(SAVED)).map_err(|error| error.to_string())?;
-        let file = LabFile { path: current.file.clone(), text };
+        let file = current.file.clone();
         let (_, mut next) = current.next(&file)?;
         let stopped = |world: &World| -> Vec<_> {
             world.instances().filter(|i| !i.is_running() && !i.is_terminated()).map(|i| i.id).collect()
@@ -150,17 +152,10 @@ impl Running {
             next.world.apply(Op::StartInstance(id)).map_err(|refusal| refusal.to_string())?;
         }
         let all = next.world.instances().map(|instance| instance.id).collect();
-        self.turn_into(current, next, file.path, &all)?;
+        self.turn_into(current, next, file, &all)?;
         self.engine.state().clear();
         self.engine.drops().clear();
         Ok(())
-    }
-
-    /// The file that the lab is as now, for `reset`.
-    fn keep(&self, text: &str) -> Result<(), Failure> {
-        let (new, saved) = (self.directory.join("lab.yaml.new"), self.directory.join(SAVED));
-        let kept = fs::write(&new, text).and_then(|()| fs::rename(&new, &saved));
-        kept.map_err(|error| format!("{}: {error}", saved.display()).into())
     }
 
     fn saved(&self, current: &Current) -> Saved {
@@ -180,7 +175,7 @@ impl Running {
         &self,
         current: &mut Current,
         next: Lab,
-        file: PathBuf,
+        file: LabFile,
         restarted: &BTreeSet<InstanceId>,
     ) -> Result<(), Failure> {
         let mut guests = BTreeMap::new();
@@ -189,19 +184,18 @@ impl Running {
         for instance in next.world.instances().filter(|instance| instance.is_running()) {
             let old = current.guests.get(&instance.id).filter(|_| !restarted.contains(&instance.id));
             let run = next.guests.get(&instance.id).map(|guest| guest.run.clone()).unwrap_or_default();
-            let name = old.map_or_else(|| format!("{}.{}", instance.id, starts + 1), |old| old.spec.name.clone());
-            let (mut spec, enis) =
-                guest::spec(&next, instance, name, self.base.backend).map_err(|refusal| refusal.to_string())?;
+            let spec = guest::spec(&next, instance, self.base.backend).map_err(|refusal| refusal.to_string())?;
             let guest = match old {
                 Some(old) if old.can_stay(&spec, &run) => {
+                    let spec = GuestSpec { name: old.spec.name.clone(), ..spec };
                     undo.assign(&old.spec, &spec)?;
                     Guest { spec, ..old.clone() }
                 }
                 _ => {
                     starts += 1;
-                    spec.name = format!("{}.{starts}", instance.id);
-                    let taps = undo.create(&spec)?;
-                    Guest { spec, taps: enis.into_iter().zip(taps.into_iter().map(Arc::new)).collect(), run }
+                    let spec = GuestSpec { name: format!("{}.{starts}", instance.id), ..spec };
+                    let taps = undo.create(&spec)?.into_iter().map(Arc::new);
+                    Guest { spec, taps: instance.network_interfaces.iter().copied().zip(taps).collect(), run }
                 }
             };
             guests.insert(instance.id, guest);
@@ -227,7 +221,7 @@ impl Running {
             }
         }
         for (id, guest) in current.guests.iter().filter(|(_, guest)| made.contains(&guest.spec.name)) {
-            if let Err(error) = commands::start(&self.directory, &current.file, *id, guest) {
+            if let Err(error) = commands::start(&self.directory, &current.file.path, *id, guest) {
                 tracing::error!(instance = %id, %error, "starting its commands");
             }
         }
@@ -235,24 +229,21 @@ impl Running {
     }
 }
 
-/// The copy of the lab file in the lab's directory.
-pub(crate) const SAVED: &str = "lab.yaml";
-
 /// Takes back what was made for a change that fails.
 struct Undo<'a> {
     keeper: &'a Keeper,
     made: Vec<String>,
-    assigned: Vec<minivpc_host::GuestSpec>,
+    assigned: Vec<GuestSpec>,
 }
 
 impl Undo<'_> {
-    fn create(&mut self, spec: &minivpc_host::GuestSpec) -> Result<Vec<std::os::fd::OwnedFd>, HostError> {
+    fn create(&mut self, spec: &GuestSpec) -> Result<Vec<OwnedFd>, HostError> {
         let taps = self.keeper.create_guest(spec)?;
         self.made.push(spec.name.clone());
         Ok(taps)
     }
 
-    fn assign(&mut self, old: &minivpc_host::GuestSpec, new: &minivpc_host::GuestSpec) -> Result<(), HostError> {
+    fn assign(&mut self, old: &GuestSpec, new: &GuestSpec) -> Result<(), HostError> {
         if old == new || new.plain_network {
             return Ok(());
         }

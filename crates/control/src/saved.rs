@@ -4,7 +4,7 @@
 //! Both are replaced at once by renaming, so that whoever reads them finds one whole version, whatever was killed when.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::{fs, io};
 
 use minivpc_config::Lab;
@@ -14,7 +14,7 @@ use minivpc_model::InstanceId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::VERSION;
+use crate::protocol::{LabFile, VERSION};
 
 /// What an engine has from its lab for as long as it lives.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -31,8 +31,8 @@ pub(crate) struct Base {
 pub(crate) struct Saved {
     pub base: Base,
     pub lab: Lab,
-    /// Where the lab file was read.
-    pub file: PathBuf,
+    /// What it was made of last.
+    pub file: LabFile,
     /// Guests, each with the commands of its start.
     pub guests: BTreeMap<InstanceId, (GuestSpec, Vec<String>)>,
     /// Guests started so far.

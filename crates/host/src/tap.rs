@@ -57,7 +57,8 @@ fn plain(name: &str) -> Result<OwnedFd, HostError> {
     Ok(tap)
 }
 
-fn with_header(name: &str) -> Result<OwnedFd, HostError> {
+/// Opens the driver and makes it a TAP that has the header; the kernel names one without a name.
+fn open(name: &str) -> Result<OwnedFd, HostError> {
     let tun = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(device());
     let tun = tun.map_err(|source| HostError::NoTun { path: device(), source })?;
     // SAFETY: all-zero bytes are a valid `ifreq`, a plain C struct.
@@ -66,9 +67,14 @@ fn with_header(name: &str) -> Result<OwnedFd, HostError> {
         *to = from as libc::c_char;
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
-    let header = VnetHeader::LEN as libc::c_int;
     // SAFETY: TUNSETIFF reads and writes one `ifreq`, which lives across the call.
     check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &mut request) }, "TUNSETIFF")?;
+    Ok(tun.into())
+}
+
+fn with_header(name: &str) -> Result<OwnedFd, HostError> {
+    let tun = open(name)?;
+    let header = VnetHeader::LEN as libc::c_int;
     // SAFETY: TUNSETVNETHDRSZ reads one int.
     check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETVNETHDRSZ, &header) }, "TUNSETVNETHDRSZ")?;
     // SAFETY: TUNSETOFFLOAD takes its argument by value.
@@ -77,21 +83,15 @@ fn with_header(name: &str) -> Result<OwnedFd, HostError> {
         // SAFETY: as above.
         check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD, fewer) }, "TUNSETOFFLOAD")?;
     }
-    Ok(tun.into())
+    Ok(tun)
 }
 
 /// Can this kernel's TAPs cut UDP super-segments?
 pub(crate) fn cuts_udp() -> bool {
-    // Of a device that has no name yet: it is gone with its descriptor.
-    let Ok(tun) = File::options().read(true).write(true).open(device()) else { return false };
-    // SAFETY: as in `create`.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
-    // SAFETY: as in `create`.
-    unsafe {
-        libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &mut request) >= 0
-            && libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(OFFLOADS)) >= 0
-    }
+    // The device is gone with its descriptor.
+    let Ok(tun) = open("") else { return false };
+    // SAFETY: TUNSETOFFLOAD takes its argument by value.
+    unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(OFFLOADS)) >= 0 }
 }
 
 fn check(result: libc::c_int, what: &str) -> Result<(), HostError> {
