@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use miette::{LabeledSpan, MietteDiagnostic, MietteHandlerOpts, NamedSource, Report};
-use minivpc_control::Mistake;
+use minivpc_control::{Mistake, printable};
 
 /// Reports are never wrapped: AWS's texts stay whole, for readers and for `grep`.
 pub fn set_up_reports() {
@@ -29,5 +29,5 @@ pub fn report(file: &Path, text: &str, mistake: Mistake) -> Report {
     if around.into_iter().any(|line| line.len() > WIDEST) {
         return Report::new(MietteDiagnostic { labels: None, ..diagnostic });
     }
-    Report::new(diagnostic).with_source_code(NamedSource::new(file.display().to_string(), text.to_owned()))
+    Report::new(diagnostic).with_source_code(NamedSource::new(file.display().to_string(), printable(text)))
 }

@@ -27,7 +27,7 @@ use minivpc_model::{InstanceId, KeptRoutes, Op, Origin, Refusal, World, plan};
 use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 
-pub use mistake::{Mistake, Place};
+pub use mistake::{Mistake, Place, printable};
 
 /// Longest lab file, bytes.
 pub const LONGEST: usize = 4 << 20;

@@ -56,17 +56,30 @@ const NOT_YET: &[&str] = &[
     "vpc_peering_connections",
 ];
 
+/// Text of a lab file, for a terminal: a file from somebody else may hold what would command it. Bytes keep their
+/// places, so spans stay true.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let seen = |c: char| match c {
+        '\n' | '\t' => c,
+        _ if !c.is_control() => c,
+        _ if c.is_ascii() => '?',
+        _ => '¿',
+    };
+    text.chars().map(seen).collect()
+}
+
 impl Mistake {
     pub(crate) fn new(at: Location, message: impl Into<String>) -> Self {
         let span = at.span();
         let start = span.byte_offset().unwrap_or_default();
         let end = start + span.byte_len().unwrap_or_default();
         let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        Self { place: at.into(), span: number(start)..number(end), help: None, message: message.into() }
+        Self { place: at.into(), span: number(start)..number(end), help: None, message: printable(&message.into()) }
     }
 
     pub(crate) fn help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into()), ..self }
+        Self { help: Some(printable(&help.into())), ..self }
     }
 
     /// A key that means nothing where it stands; `expected` would.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use minivpc_config::{Lab, Mistake, load};
+use minivpc_config::{Lab, Mistake, load, printable};
 use minivpc_model::{Attachment, Connectivity, NatGatewayId, Op, Peer, RouteState, RouteTarget, Traffic};
 use proptest::prelude::*;
 
@@ -294,6 +294,22 @@ fn mistakes_of_writing_show_their_place_and_a_way_out() {
         assert!(said.starts_with(message), "{said}");
         assert!(mistake.help.clone().unwrap_or_default().contains(help), "{:?}", mistake.help);
     }
+}
+
+#[test]
+fn control_characters_reach_no_terminal() {
+    for (from, to) in [
+        ("lab: nat", "\"l\\e[31m\": 1\nlab: nat"),
+        ("cidr: 10.0.0.0/16\n", "cidr: \"10\\e[31m\"\n"),
+        ("instances:\n", "instances:\n  \"i\\e[31m\": { subnet: source }\n"),
+        ("instances:\n", "instances:\n  i: { subnet: source, tags: { a: \"b\\nc\" } }\n"),
+    ] {
+        let mistake = refused(&changed(from, to));
+        let said = format!("{mistake} {:?}", mistake.help);
+        assert!(!said.contains(char::is_control), "{said:?}");
+    }
+    let file = "lab: \u{1b}[31m \u{9b}31m";
+    assert_eq!((printable(file).as_str(), printable(file).len()), ("lab: ?[31m ¿31m", file.len()));
 }
 
 #[test]

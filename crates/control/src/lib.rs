@@ -38,7 +38,7 @@ mod views;
 pub use commands::{keep_log, run_commands};
 pub use engine::{run_engine, run_keeper};
 pub use lab::{Lab, LabError, Started, runtime, validate};
-pub use minivpc_config::{LONGEST, Mistake, Place};
+pub use minivpc_config::{LONGEST, Mistake, Place, printable};
 pub use minivpc_host::doctor::{Finding, Health, examine};
 pub use minivpc_host::guest::exec::{Directory, exec};
 pub use minivpc_host::{Backend, HostError, LinkStats, TUN};

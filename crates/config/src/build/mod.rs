@@ -186,7 +186,7 @@ impl<'a> Builder<'a> {
                 id: self.id(group.id.as_ref(), SecurityGroupId::from_seed, &["sg", &name.value, &key.value])?,
                 vpc: id,
                 name: key.value.clone(),
-                description: group.description.clone().unwrap_or_else(|| key.value.clone()),
+                description: plain(at(key), group.description.as_ref().unwrap_or(&key.value))?,
                 tags: tags(key, &group.tags)?,
                 origin: self.origin(at(key)),
             };
@@ -454,7 +454,19 @@ fn tags(name: &Spanned<String>, more: &file::Tags) -> Result<Tags, Mistake> {
     }
     let mut tags = Tags::named(&name.value);
     tags.0.extend(more.clone());
+    for (key, value) in &tags.0 {
+        plain(at(name), key)?;
+        plain(at(name), value)?;
+    }
     Ok(tags)
+}
+
+/// Names, tags and descriptions are printed in tables, line by line; AWS takes no control characters there either.
+fn plain(at: Location, text: &str) -> Result<String, Mistake> {
+    if text.contains(char::is_control) {
+        return Err(Mistake::new(at, format!("{text:?} holds a control character")).help("write it without"));
+    }
+    Ok(text.to_owned())
 }
 
 fn addresses(written: &[Address]) -> Vec<Ipv4Addr> {

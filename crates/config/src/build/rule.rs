@@ -3,7 +3,7 @@
 use minivpc_model::*;
 use serde_saphyr::{Location, Spanned};
 
-use super::{Builder, at, found, v4};
+use super::{Builder, at, found, plain, v4};
 use crate::file;
 use crate::mistake::Mistake;
 use crate::scalar::{Ports, Protocol};
@@ -29,7 +29,7 @@ impl Builder<'_> {
             }
         };
         let traffic = traffic(&rule.protocol, rule.ports.as_ref(), rule.icmp_type.as_ref(), rule.code.as_ref())?;
-        let description = rule.description.clone().unwrap_or_default();
+        let description = plain(place, rule.description.as_deref().unwrap_or_default())?;
         Ok((place, SecurityGroupRule { traffic, peer, description, origin: self.origin(place) }))
     }
 }
