@@ -69,11 +69,13 @@ impl Lab {
     fn new(name: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("minivpc-host-{}-{name}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
+        // Its drop clears away what was made before something here fails.
+        let mut lab = Self { directory, keeper: None, taps: Vec::new() };
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg("keeper").arg(&directory);
-        let keeper = Keeper::spawn(command, &directory.join("keeper.sock")).unwrap();
-        let taps = keeper.create_guest(&guest("one")).unwrap();
-        Self { directory, keeper: Some(keeper), taps }
+        command.arg("keeper").arg(&lab.directory);
+        lab.keeper = Some(Keeper::spawn(command, &lab.directory.join("keeper.sock")).unwrap());
+        lab.taps = lab.keeper().create_guest(&guest("one")).unwrap();
+        lab
     }
 
     fn keeper(&self) -> &Keeper {
