@@ -28,7 +28,7 @@ mod parse;
 pub mod reply;
 mod vnet;
 
-pub use edit::Edit;
+pub use edit::{Edit, FlowEdit};
 pub use flow::{Flow, Fragment, Headers, Kind, Mac, tcp_flags};
 pub use fragment::fragments;
 pub use parse::{Arp, ETHERNET, Frame, Malformed, Parsed, parse};
