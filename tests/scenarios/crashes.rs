@@ -27,7 +27,7 @@ fn a_transfer_through_the_gateway_outlives_the_engine() {
     lab.until_listening("destination", 5201);
     let mut client = lab.start("source", &["iperf3", "-c", "10.0.1.55", "-t", "5", "-i", "1", "--forceflush"]);
     // By the end of the second interval the flow is in a checkpoint, which is at most a second old.
-    client.until("the second interval", |line| line.contains("1.00-2.00"));
+    client.until_count(2, |line| line.starts_with("[  5]") && line.contains(" sec "));
     kill_engine(&lab);
     let printed = client.wait();
     assert!(printed.iter().any(|line| line.contains("receiver")), "{printed:#?}");
@@ -51,7 +51,7 @@ fn processes_links_and_nat_ports_outlive_the_engine() {
     };
     let before = port(&lab);
     let flows = runtime().join(&lab.name).join("flows");
-    let written = || fs::metadata(&flows).is_ok_and(|meta| meta.len() > 100);
+    let written = || fs::metadata(&flows).is_ok_and(|meta| meta.len() > 60);
     until("a checkpoint", written);
     kill_engine(&lab);
     client.say("after");

@@ -173,8 +173,8 @@ pub fn flows(flows: &Flows, why: bool) -> String {
             protocol_name(flow.protocol),
             format!("{} {arrow} {}", flow.local, flow.remote),
             flow.phase.clone(),
-            format!("{:.1} s", flow.age_seconds),
-            format!("{:.1} s", flow.idle_seconds),
+            format!("{} s", flow.age_seconds),
+            format!("{} s", flow.idle_seconds),
         ]
     };
     let header = ["INTERFACE", "PROTOCOL", "FLOW", "PHASE", "AGE", "IDLE"];

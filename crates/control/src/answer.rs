@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::{fs, io};
 
-use minivpc_dataplane::state::{Connection, ConnectionKey};
+use minivpc_dataplane::state::Connection;
 use minivpc_dataplane::{Kind, Probe, tcp_flags};
 use minivpc_host::LinkStats;
 use minivpc_model::{Attachment, FindError, InstanceId, NetworkInterfaceId, World};
@@ -89,7 +90,7 @@ impl Answers<'_> {
             instances: self.instances(),
             nat_gateways: self.views.nat_gateways(state, now),
             internet_gateways: self.views.internet_gateways(),
-            connections: state.connections(now).len(),
+            connections: state.connections(now.tick()).len(),
             drops: self.running.engine.drops().list().iter().map(|dropped| dropped.count).sum(),
         }
     }
@@ -135,7 +136,8 @@ impl Answers<'_> {
     fn flows(&self, why: bool) -> view::Flows {
         let now = self.running.now();
         let serials: HashMap<_, _> = self.world().network_interfaces().map(|eni| (eni.serial, eni)).collect();
-        let flow = |(key, connection): (ConnectionKey, Connection)| {
+        let flow = |connection: Arc<Connection>| {
+            let key = connection.key;
             let eni = serials.get(&key.eni)?;
             let is_own = |address: IpAddr| eni.addresses().any(|own| address == IpAddr::from(own));
             let flow = if is_own(key.flow.src) { key.flow } else { key.flow.reversed() };
@@ -145,20 +147,21 @@ impl Answers<'_> {
                 _ => address.to_string(),
             };
             let steps =
-                if why { self.running.engine.recall(self.views.snapshot, now, &key, &connection) } else { Vec::new() };
+                if why { self.running.engine.recall(self.views.snapshot, now, &connection) } else { Vec::new() };
             Some(view::FlowView {
                 interface: self.views.interface(eni.id),
                 direction: connection.direction.as_str().to_owned(),
                 protocol: flow.protocol,
                 local: end(flow.src, flow.src_port),
                 remote: end(flow.dst, flow.dst_port),
-                phase: format!("{:?}", connection.phase).to_lowercase(),
-                age_seconds: now.since(connection.opened).0 as f64 / 1e9,
-                idle_seconds: now.since(connection.last_seen).0 as f64 / 1e9,
+                phase: format!("{:?}", connection.phase()).to_lowercase(),
+                age_seconds: now.tick().since(connection.opened),
+                idle_seconds: now.tick().since(connection.last_seen()),
                 steps: steps.into_iter().map(|line| self.views.step(line)).collect(),
             })
         };
-        let mut flows: Vec<_> = self.running.engine.state().connections(now).into_iter().filter_map(flow).collect();
+        let mut flows: Vec<_> =
+            self.running.engine.state().connections(now.tick()).into_iter().filter_map(flow).collect();
         flows.sort_by(|a, b| (&a.interface.name, &a.remote, &a.local).cmp(&(&b.interface.name, &b.remote, &b.local)));
         view::Flows { flows }
     }

@@ -134,10 +134,10 @@ async fn keep_flows(running: Arc<Running>, moving: Arc<Notify>) {
             }
         }
         let begin = Instant::now();
-        state.sweep(running.now());
+        state.sweep(running.now().tick());
         let keeping = Arc::clone(&running);
         let kept = tokio::task::spawn_blocking(move || {
-            let flows = keeping.engine.state().checkpoint(keeping.now());
+            let flows = keeping.engine.state().checkpoint(keeping.now().tick());
             saved::write_flows(&keeping.directory, &flows).map(|()| flows.flows())
         });
         match kept.await {

@@ -153,7 +153,7 @@ impl Running {
         }
         let all = next.world.instances().map(|instance| instance.id).collect();
         self.turn_into(current, next, file, &all)?;
-        self.engine.state().clear();
+        self.engine.state().clear(self.now().tick());
         self.engine.drops().clear();
         Ok(())
     }

@@ -322,9 +322,9 @@ pub struct FlowView {
     /// How far it is.
     pub phase: String,
     /// Seconds since its first packet.
-    pub age_seconds: f64,
+    pub age_seconds: u32,
     /// Seconds since its last packet.
-    pub idle_seconds: f64,
+    pub idle_seconds: u32,
     /// The way of what the interface sends.
     pub steps: Vec<StepView>,
 }

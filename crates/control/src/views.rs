@@ -158,8 +158,8 @@ impl Views<'_> {
     }
 
     pub fn nat_gateways(&self, state: &State, now: Now) -> Vec<NatGatewayStatus> {
-        let live = state.sessions(now);
-        let sessions = |serial: Serial| live.iter().filter(move |(key, _)| key.nat == serial);
+        let live = state.sessions(now.tick());
+        let sessions = |serial: Serial| live.iter().filter(move |session| session.key.nat == serial);
         let world = &self.lab.world;
         let gateway = |nat: &minivpc_model::NatGateway| {
             let eni = world.network_interface(nat.network_interface).ok();
@@ -179,9 +179,7 @@ impl Views<'_> {
                 sessions: eni.map_or(0, |eni| sessions(eni.serial).count()),
                 metrics: eni.map_or_else(NatGatewayMetrics::default, |eni| {
                     // NAT-35: only TCP counts as a connection.
-                    let active = sessions(eni.serial)
-                        .filter(|(_, session)| session.established && !session.is_finished())
-                        .count();
+                    let active = sessions(eni.serial).filter(|session| session.is_established()).count();
                     NatGatewayMetrics::new(&state.metrics(eni.serial), active as u64)
                 }),
             }

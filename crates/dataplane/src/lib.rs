@@ -23,6 +23,7 @@
 //! This crate does no I/O, reads no clock and draws no randomness: time and the NAT key are arguments. It never sees
 //! a file name.
 
+mod cache;
 mod compile;
 mod drop;
 mod drop_log;
@@ -36,8 +37,9 @@ mod walk;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use minivpc_packet::{Arp, Edit, Frame, Mac, Parsed, Segmentation, VnetHeader, fragments, parse, reply};
+use minivpc_packet::{Arp, Edit, FlowEdit, Frame, Mac, Parsed, Segmentation, VnetHeader, fragments, parse, reply};
 
+pub use cache::{CAPACITY, Cache, CacheMetrics};
 pub use compile::{TooMany, compile};
 pub use drop::DropReason;
 pub use drop_log::{DropLog, Dropped, Subject};
@@ -47,8 +49,9 @@ pub use snapshot::*;
 pub use trace::{Journey, Probe};
 pub use walk::{Answer, Verdict};
 
+use cache::{Entry, Key, Rests};
 use hops::router;
-use state::{NatKey, State, View};
+use state::{NatKey, State, Traffic, Txn, View};
 use walk::{At, Walk};
 
 /// A point in time: nanoseconds since the lab came up.
@@ -69,10 +72,43 @@ impl Now {
     }
 }
 
+impl Now {
+    /// The time that flows keep.
+    #[must_use]
+    pub fn tick(self) -> Tick {
+        Tick(self.0.div_ceil(1_000_000_000) as u32)
+    }
+}
+
+/// Seconds since the lab came up, rounded up: so a timer of T seconds that is set by a packet runs out after more than
+/// T and at most T + 1 seconds, and a flow's time need only be written down once a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
+pub struct Tick(pub u32);
+
+impl Tick {
+    /// Seconds that went by since `earlier`; none if that is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u32 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
 /// TTL of packets that the network itself sends.
 const NETWORK_TTL: u8 = 255;
 /// Walks per packet before losing races ends in a drop.
 const WALKS: usize = 3;
+
+/// What a walk has come to, committed.
+struct Walked {
+    verdict: Verdict,
+    after: Headers,
+    steps: Quiet,
+    txn: Txn,
+    /// Largest IP packet that the path carries.
+    mtu: Option<u16>,
+    /// That of the state that the walk has read, or an earlier one.
+    version: u64,
+}
 
 /// Forwards the packets of one lab. Shared by all workers.
 pub struct Engine {
@@ -100,10 +136,13 @@ impl Engine {
         &self.drops
     }
 
-    /// Takes the frame that the guest at `port` sent, and emits what comes of it: nothing, or one frame for a port.
-    /// The frame is edited in place.
+    /// Takes the frame that the guest at `port` sent, and emits what comes of it: nothing, or one frame for a port, or
+    /// its fragments. The frame is edited in place. `cache` is the calling worker's; a port's frames all come from one
+    /// worker, in order.
+    #[allow(clippy::too_many_arguments)] // A frame's parts and its surroundings; a struct for one caller would hide them.
     pub fn process(
         &self,
+        cache: &mut Cache,
         snapshot: &Snapshot,
         now: Now,
         port: u16,
@@ -111,12 +150,24 @@ impl Engine {
         frame: &mut [u8],
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) {
-        let eni = snapshot.eni(port);
-        let drop =
-            |reason, subject| self.drops.count(reason, Component::NetworkInterface(eni.id), subject, eni.id, now);
+        let drop = |reason, subject| {
+            let id = snapshot.eni(port).id;
+            self.drops.count(reason, Component::NetworkInterface(id), subject, id, now);
+        };
         match parse(vnet, frame) {
             Ok(Frame::Ipv4(packet)) => {
-                self.forward(snapshot, now, At::Sent { eni: port }, port, &packet, vnet, frame, emit);
+                let key = Key::of(port, &packet);
+                let known = key.and_then(|key| cache.find(&self.state, snapshot.generation, now.tick(), &key, &packet));
+                if let Some(entry) = known {
+                    entry.way.count(packet.wire_packets, packet.wire_bytes);
+                    entry.edit.apply(&packet, vnet, frame);
+                    return emit(entry.to, vnet, frame);
+                }
+                let learned =
+                    self.forward(snapshot, now, At::Sent { eni: port }, (port, key), &packet, vnet, frame, emit);
+                if let Some(entry) = learned {
+                    cache.insert(entry);
+                }
             }
             Ok(Frame::Arp(request)) => match answer_arp(snapshot, port, &request) {
                 Ok(mac) => emit(port, &VnetHeader::PLAIN, &reply::arp(&request, mac)),
@@ -135,25 +186,26 @@ impl Engine {
         self.drops.count(DropReason::Malformed(check), component, Subject::Frame, sender, now);
     }
 
-    #[allow(clippy::too_many_arguments)] // A frame's parts and its surroundings; a struct for one caller would hide them.
+    /// Walks a packet from `at`. What is returned can forward those that come like it, if it came by the flow `key`.
+    #[allow(clippy::too_many_arguments)] // As `process`.
     fn forward(
         &self,
         snapshot: &Snapshot,
         now: Now,
         at: At,
-        port: u16,
+        (port, key): (u16, Option<Key>),
         packet: &Parsed,
         vnet: &mut VnetHeader,
         frame: &mut [u8],
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
-    ) {
-        let (verdict, after, steps) = self.walk_and_commit(snapshot, now, at, packet.headers);
+    ) -> Option<Entry> {
+        let Walked { verdict, after, steps, txn, mtu, version } =
+            self.walk_and_commit(snapshot, now, at, packet.headers);
         self.count(snapshot, packet, &steps.0, verdict);
         match verdict {
             Verdict::Deliver { eni, cut } => {
-                if let At::Sent { eni: sender } = at {
-                    self.state.remember_way(snapshot, sender, &packet.headers, &steps.0);
-                }
+                let sent = matches!(at, At::Sent { .. });
+                let way = sent.then(|| self.state.way(snapshot, port, &packet.headers, &steps.0));
                 Edit::between(&packet.headers, &after).apply(packet, vnet, frame);
                 match cut {
                     None => emit(eni, vnet, frame),
@@ -165,31 +217,47 @@ impl Engine {
                     }
                     Some(mtu) => fragments(packet, frame, mtu, |frame| emit(eni, &VnetHeader::PLAIN, frame)),
                 }
+                let (key, way) = (key.filter(|_| cut.is_none())?, way?);
+                Some(Entry {
+                    key,
+                    macs: (packet.headers.src_mac, packet.headers.dst_mac),
+                    edit: FlowEdit::between(&packet.headers, &after),
+                    mtu: mtu.unwrap_or(u16::MAX),
+                    to: eni,
+                    generation: snapshot.generation,
+                    held: (version, now.tick()),
+                    rests: Rests::of(&txn)?,
+                    way,
+                })
             }
             Verdict::Answer { answer, from } => {
                 self.answer(snapshot, now, port, (packet, vnet, frame), &after, (answer, from), emit);
+                None
             }
             Verdict::Drop(reason) => {
                 let last = steps.0.last().map(|step| step.component(snapshot));
                 let sender = snapshot.eni(port).id;
                 let component = last.unwrap_or(Component::NetworkInterface(sender));
                 self.drops.count(reason, component, Subject::Packet(after), sender, now);
+                None
             }
         }
     }
 
-    fn walk_and_commit(&self, snapshot: &Snapshot, now: Now, at: At, packet: Headers) -> (Verdict, Headers, Quiet) {
+    fn walk_and_commit(&self, snapshot: &Snapshot, now: Now, at: At, packet: Headers) -> Walked {
         for _ in 0..WALKS {
+            let version = self.state.version();
             let mut steps = Quiet::default();
-            let view = View::new(&self.state, &[], now);
-            let mut walk = Walk::new(snapshot, view, &self.key, now, packet, &mut steps);
+            let view = View::new(&self.state, &[], now.tick());
+            let mut walk = Walk::new(snapshot, view, &self.key, now.tick(), packet, &mut steps);
             let verdict = walk.run(at);
-            let (after, txn) = (walk.packet, walk.txn);
-            if self.state.commit(&txn, now) {
-                return (verdict, after, steps);
+            let (after, txn, mtu) = (walk.packet, walk.txn, walk.meta.mtu);
+            if self.state.commit(&txn, now.tick()) {
+                return Walked { verdict, after, steps, txn, mtu, version };
             }
         }
-        (Verdict::Drop(DropReason::Contended), packet, Quiet::default())
+        let verdict = Verdict::Drop(DropReason::Contended);
+        Walked { verdict, after: packet, steps: Quiet::default(), txn: Txn::new(), mtu: None, version: 0 }
     }
 
     /// The NAT gateways on a packet's way count it, and the interface whose groups had no room to track it.
@@ -205,27 +273,13 @@ impl Engine {
                 self.state.tracking(snapshot.eni(eni).serial).refused.fetch_add(packets.into(), Relaxed);
             }
         }
+        let traffic = Traffic::of(packets, bytes);
         for step in steps {
             let Step::Nat { nat, act } = *step else { continue };
-            let metrics = self.state.metrics(snapshot.eni(snapshot.nat(nat).eni).serial);
-            match act {
-                NatAct::Source => {
-                    metrics.in_from_source.add(packets, bytes);
-                    metrics.out_to_destination.add(packets, bytes);
-                }
-                NatAct::Destination => {
-                    metrics.in_from_destination.add(packets, bytes);
-                    metrics.out_to_source.add(packets, bytes);
-                }
-                NatAct::TimeExceeded | NatAct::FragmentationNeeded | NatAct::Reset => {
-                    metrics.in_from_source.add(packets, bytes);
-                }
-                NatAct::Dropped => {
-                    metrics.packets_dropped.fetch_add(packets.into(), Relaxed);
-                    if verdict == Verdict::Drop(DropReason::NatPortAllocation) {
-                        metrics.port_allocation_errors.fetch_add(packets.into(), Relaxed);
-                    }
-                }
+            let counters = self.state.counters(snapshot.eni(snapshot.nat(nat).eni).serial);
+            counters.translated(act, &traffic);
+            if act == NatAct::Dropped && verdict == Verdict::Drop(DropReason::NatPortAllocation) {
+                counters.port_allocation_errors.fetch_add(packets.into(), Relaxed);
             }
         }
     }
@@ -256,7 +310,7 @@ impl Engine {
         };
         let mut plain = VnetHeader::PLAIN;
         if let Ok(Frame::Ipv4(parsed)) = parse(&plain, &reply) {
-            self.forward(snapshot, now, from, port, &parsed, &mut plain, &mut reply, emit);
+            self.forward(snapshot, now, from, (port, None), &parsed, &mut plain, &mut reply, emit);
         }
     }
 }

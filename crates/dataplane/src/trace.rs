@@ -7,7 +7,7 @@ use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
 use crate::drop::DropReason;
 use crate::explain::{Full, Line, NatAct, Recorded, Step};
 use crate::snapshot::{EniKind, Snapshot};
-use crate::state::{Change, Connection, ConnectionKey, Endpoint, Lease, SessionKey, Txn, View};
+use crate::state::{Change, Connection, Endpoint, Lease, SessionKey, Txn, View};
 use crate::walk::{At, Verdict, Walk};
 use crate::{Engine, Now};
 
@@ -89,8 +89,8 @@ impl Engine {
         let ttl = probe.ttl.unwrap_or(default_ttl);
         let sent = Headers { src_mac, dst_mac, ttl, size: probe.size, ..whole(flow, probe.kind) };
         let mut recorder = Full::default();
-        let view = View::new(&self.state, pending, now);
-        let mut walk = Walk::new(snapshot, view, &self.key, now, sent, &mut recorder);
+        let view = View::new(&self.state, pending, now.tick());
+        let mut walk = Walk::new(snapshot, view, &self.key, now.tick(), sent, &mut recorder);
         let verdict = walk.run(At::Sent { eni: from });
         let (last, changes) = (walk.packet, walk.txn.clone());
         Journey { sent, last, verdict, steps: recorder.steps, changes }
@@ -101,10 +101,10 @@ impl Engine {
     /// The way that a connection's packets take, in words; empty if its interface has sent none since the last change
     /// of the world.
     #[must_use]
-    pub fn recall(&self, snapshot: &Snapshot, now: Now, key: &ConnectionKey, connection: &Connection) -> Vec<Line> {
-        let way = connection.way.as_ref().filter(|way| way.generation == snapshot.generation);
+    pub fn recall(&self, snapshot: &Snapshot, now: Now, connection: &Connection) -> Vec<Line> {
+        let way = connection.way().filter(|way| way.generation == snapshot.generation);
         let Some(way) = way else { return Vec::new() };
-        let flow = if way.reversed { key.flow.reversed() } else { key.flow };
+        let flow = if way.reversed { connection.key.flow.reversed() } else { connection.key.flow };
         let kind = match flow.protocol {
             1 if flow.src_port != 0 => Kind::EchoRequest,
             1 => Kind::EchoReply,
@@ -112,7 +112,7 @@ impl Engine {
             17 => Kind::Udp,
             _ => Kind::Other,
         };
-        let view = View::new(&self.state, &[], now);
+        let view = View::new(&self.state, &[], now.tick());
         let mut packet = Some(Headers { ttl: way.ttl, ..whole(flow, kind) });
         let line = |step: &Step| {
             let before = packet;
@@ -142,13 +142,13 @@ fn retranslate(snapshot: &Snapshot, view: View<'_>, nat: u16, act: NatAct, befor
     let eni = snapshot.eni(snapshot.nat(nat).eni);
     let flow = match act {
         NatAct::Source => {
-            let used = view.session(&SessionKey { nat: eni.serial, flow: before.flow })?;
+            let used = view.session(&SessionKey { nat: eni.serial, flow: before.flow })?.endpoint;
             Flow { src: used.address, src_port: used.port, ..before.flow }
         }
         NatAct::Destination => {
             let sent = SessionKey { nat: eni.serial, flow: before.flow.reversed() };
             let Flow { src: address, src_port: port, .. } = sent.flow;
-            view.lease(&Lease::of(&sent, Endpoint { address, port }))?.flow.reversed()
+            view.lease(&Lease::of(&sent, Endpoint { address, port }))?.key.flow.reversed()
         }
         NatAct::TimeExceeded | NatAct::FragmentationNeeded | NatAct::Reset | NatAct::Dropped => before.flow,
     };

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use minivpc_packet::Headers;
 
-use crate::Now;
+use crate::Tick;
 use crate::drop::DropReason;
 use crate::explain::{MOST_STEPS, Recorder, Step};
 use crate::hops::{eni, internet_gateway, nat_gateway, network_acl, router, security_group};
 use crate::snapshot::{Direction, Snapshot};
-use crate::state::{Change, ConnectionKey, NatKey, Txn, View};
+use crate::state::{Change, NatKey, Txn, View};
 
 /// Where a packet is. The next hop is decided by the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,13 +111,13 @@ pub struct Walk<'a, R> {
     pub snapshot: &'a Snapshot,
     pub view: View<'a>,
     pub key: &'a NatKey,
-    pub now: Now,
+    pub now: Tick,
     pub recorder: &'a mut R,
     pub packet: Headers,
     pub meta: Meta,
-    /// A connection that the sender's groups need not track unless the path wants it: number of the step, key, and
-    /// direction.
-    pub untracked: Option<(usize, ConnectionKey, Direction)>,
+    /// Number of the step in which the sender's groups have said that they need not track the packet's connection
+    /// unless the path wants it.
+    pub untracked: Option<usize>,
     pub txn: Txn,
     steps: usize,
 }
@@ -127,7 +127,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
         snapshot: &'a Snapshot,
         view: View<'a>,
         key: &'a NatKey,
-        now: Now,
+        now: Tick,
         packet: Headers,
         recorder: &'a mut R,
     ) -> Self {

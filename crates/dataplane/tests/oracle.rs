@@ -13,39 +13,12 @@ use minivpc_dataplane::{Component, DropReason, Dropped, Headers, Kind, tcp_flags
 use minivpc_model::{Attachment, NetworkInterfaceId, World};
 use minivpc_packet::Flow;
 use minivpc_testkit::oracle::{Datum, Fate, Judgement, NextHop, Oracle, Place, Session, Tcp, What};
-use minivpc_testkit::random::{self, Random};
-use minivpc_testkit::{Body, Packet, Seen, Sim};
+use minivpc_testkit::random::{self, Random, body};
+use minivpc_testkit::{Packet, Seen, Sim};
 
 /// Worlds, and packets in each.
 const WORLDS: u64 = 1000;
 const PACKETS: usize = 30;
-
-fn body(what: What) -> Body {
-    match what {
-        What::Echo(id) => Body::Echo { id, seq: 1 },
-        What::EchoReply(id) => Body::EchoReply { id },
-        What::Udp(from, to) => Body::Udp { from, to, length: 8 },
-        What::Tcp(from, to, tcp) => {
-            let flags = match tcp {
-                Tcp::Syn => tcp_flags::SYN,
-                Tcp::SynAck => tcp_flags::SYN | tcp_flags::ACK,
-                Tcp::Ack => tcp_flags::ACK,
-                Tcp::Rst => tcp_flags::RST,
-            };
-            Body::Tcp { from, to, flags }
-        }
-        What::Other(protocol) => Body::Other { protocol, bytes: vec![0; 16] },
-        What::Error { kind, code, quoted: (src, dst, (protocol, from, to)) } => {
-            let what = match protocol {
-                1 => What::Echo(from),
-                6 => What::Tcp(from, to, Tcp::Syn),
-                _ => What::Udp(from, to),
-            };
-            let about = Packet { src: Some(src), dst, ttl: 1, body: body(what) };
-            Body::Error { kind, code, quoted: about.frame(src, [0; 6], [0; 6])[14..].to_vec() }
-        }
-    }
-}
 
 /// A packet as an observer writes it down.
 fn observed(headers: &Headers) -> Datum {
@@ -80,7 +53,12 @@ fn seen_port(sim: &Sim, (nat, src, dst, flow): Session) -> Option<u16> {
     let (protocol, src_port, dst_port) = flow;
     let flow = Flow { src: src.into(), dst: dst.into(), protocol, src_port, dst_port };
     let key = SessionKey { nat: sim.snapshot.eni(gateway.eni).serial, flow };
-    sim.engine.state().sessions(sim.now).into_iter().find(|(other, _)| *other == key).map(|(_, s)| s.endpoint.port)
+    sim.engine
+        .state()
+        .sessions(sim.now.tick())
+        .into_iter()
+        .find(|session| session.key == key)
+        .map(|session| session.endpoint.port)
 }
 
 fn agrees(place: Place, dropped: &Dropped) -> bool {

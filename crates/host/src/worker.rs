@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::{ArcSwap, Cache};
-use minivpc_dataplane::{Engine, Now, Snapshot};
+use arc_swap::ArcSwap;
+use minivpc_dataplane::{Cache, Engine, Now, Snapshot};
 use minivpc_packet::VnetHeader;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
@@ -148,7 +148,8 @@ impl Worker {
     /// # Errors
     /// When epoll fails.
     pub fn run(self) -> Result<(), HostError> {
-        let mut cache = Cache::new(Arc::clone(&self.ports));
+        let mut published = arc_swap::Cache::new(Arc::clone(&self.ports));
+        let mut flows = Cache::new(minivpc_dataplane::CAPACITY);
         let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
         let mut buffer = vec![0; LONGEST];
         let mut generation = 0;
@@ -158,7 +159,7 @@ impl Worker {
                 result => result.context("epoll")?,
             };
             let now = self.clock.now();
-            let ports = cache.load();
+            let ports = published.load();
             if ports.snapshot.generation != generation {
                 generation = ports.snapshot.generation;
                 // Nobody publishes any more when the other side is gone.
@@ -173,7 +174,7 @@ impl Worker {
                 let serial = u32::try_from(token).ok();
                 let Some(&port) = serial.and_then(|serial| ports.ports.get(&serial)) else { continue };
                 for _ in 0..BURST {
-                    if !self.frame(ports, now, port, &mut buffer) {
+                    if !self.frame(&mut flows, ports, now, port, &mut buffer) {
                         break;
                     }
                 }
@@ -186,7 +187,7 @@ impl Worker {
     }
 
     /// Reads and forwards one frame; false when there is none.
-    fn frame(&self, ports: &Ports, now: Now, port: u16, buffer: &mut [u8]) -> bool {
+    fn frame(&self, flows: &mut Cache, ports: &Ports, now: Now, port: u16, buffer: &mut [u8]) -> bool {
         let Some(Some(tap)) = ports.taps.get(usize::from(port)) else { return false };
         // Without the kernel's, a header of zeros says that there is nothing to be said.
         let start = match ports.backend {
@@ -209,7 +210,7 @@ impl Worker {
         };
         match VnetHeader::read(header) {
             Ok(mut vnet) => {
-                self.engine.process(&ports.snapshot, now, port, &mut vnet, frame, &mut |to, vnet, frame| {
+                self.engine.process(flows, &ports.snapshot, now, port, &mut vnet, frame, &mut |to, vnet, frame| {
                     write(ports, to, vnet, frame);
                 })
             }

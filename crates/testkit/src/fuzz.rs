@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use minivpc_dataplane::state::NatKey;
-use minivpc_dataplane::{Engine, EniKind, Now, Snapshot, compile};
+use minivpc_dataplane::{Cache, Engine, EniKind, Now, Snapshot, compile};
 use minivpc_packet::{ETHERNET, Frame, Kind, Parsed, Segmentation, VnetHeader, parse};
 
 use crate::frame::{is_summed, pseudo_header, sum};
@@ -39,6 +39,8 @@ pub const QUOTING: u8 = 0x80;
 /// State is swept before the frame.
 pub const SWEPT: u8 = 1;
 
+/// So few that some of a conversation have to go for others.
+const FLOWS: usize = 16;
 /// Least payload of a piece of a packet that a gateway cuts: its MTU without the longest IP header, in eights.
 const LEAST_PIECE: usize = 8440;
 
@@ -89,7 +91,8 @@ pub fn run(input: &[u8]) {
     let is_guest = |port: &u16| matches!(LAB.eni(*port).kind, EniKind::Guest { .. });
     let guests = (0..LAB.enis.len() as u16).filter(is_guest).collect();
     let engine = Engine::new(NatKey([7; 16]));
-    let mut conversation = Conversation { lab: &LAB, engine, guests, now: Now::seconds(1), last: None };
+    let mut conversation =
+        Conversation { lab: &LAB, engine, cache: Cache::new(FLOWS), guests, now: Now::seconds(1), last: None };
     Record::all(input).into_iter().for_each(|record| conversation.send(record));
 }
 
@@ -98,6 +101,7 @@ type Emitted = (u16, VnetHeader, Vec<u8>);
 struct Conversation<'a> {
     lab: &'a Snapshot,
     engine: Engine,
+    cache: Cache,
     /// Ports of guests.
     guests: Vec<u16>,
     now: Now,
@@ -109,7 +113,7 @@ impl Conversation<'_> {
     fn send(&mut self, record: Record) {
         self.now = Now(self.now.0 + Now::seconds(u64::from(record.pause >> 1) * 4).0 + 1);
         if record.pause & SWEPT != 0 {
-            self.engine.state().sweep(self.now);
+            self.engine.state().sweep(self.now.tick());
         }
         let (port, mut frame) = self.make(&record);
         self.mend_link(port, record.by & AS_IS_SENDER != 0, &mut frame);
@@ -122,9 +126,17 @@ impl Conversation<'_> {
         };
         let sent = (port, vnet, frame.clone());
         let mut emitted = Vec::new();
-        self.engine.process(self.lab, self.now, port, &mut vnet, &mut frame, &mut |to, vnet, frame| {
-            emitted.push((to, *vnet, frame.to_vec()));
-        });
+        self.engine.process(
+            &mut self.cache,
+            self.lab,
+            self.now,
+            port,
+            &mut vnet,
+            &mut frame,
+            &mut |to, vnet, frame| {
+                emitted.push((to, *vnet, frame.to_vec()));
+            },
+        );
         self.check(&sent, &emitted);
         if let Some((to, vnet, frame)) = emitted.pop()
             && matches!(parse(&vnet, &frame), Ok(Frame::Ipv4(_)))

@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 use minivpc_model::*;
+use minivpc_packet::tcp_flags;
 
+use crate::frame::{Body, Packet};
 use crate::oracle::{Datum, NextHop, Tcp, What};
 use crate::worlds::Builder;
 
@@ -174,6 +176,54 @@ pub fn revoked(random: &mut Random, world: &World) -> World {
     after
 }
 
+/// The same world after a few changes of any kind that AWS accepts; its instances stay.
+#[must_use]
+pub fn changed(random: &mut Random, world: &World) -> World {
+    if random.one_in(3) {
+        return revoked(random, world);
+    }
+    let mut after = world.clone();
+    let tables: Vec<_> = world.route_tables().collect();
+    let interfaces: Vec<_> = world.network_interfaces().filter(|eni| is_guest(eni)).collect();
+    let gateways: Vec<_> = world.nat_gateways().filter(|nat| nat.is_available()).collect();
+    let groups: Vec<_> = world.security_groups().collect();
+    for _ in 0..1 + random.below(4) {
+        let table = tables[random.below(tables.len())];
+        let route = table.routes.get(random.below(table.routes.len() + 1));
+        let eni = interfaces[random.below(interfaces.len())];
+        let op = match (random.below(6), route) {
+            (0, Some(route)) => Op::DeleteRoute { route_table: table.id, destination: route.destination },
+            (1, Some(route)) => {
+                let (route_table, destination) = (table.id, route.destination);
+                let target = RouteTarget::NetworkInterface(eni.id);
+                Op::ReplaceRoute { route_table, destination, target, origin: Origin::default() }
+            }
+            (2, _) => {
+                let check = !eni.source_dest_check;
+                Op::ModifySourceDestCheck { network_interface: eni.id, source_dest_check: check }
+            }
+            (3, _) if !gateways.is_empty() && random.one_in(3) => {
+                Op::DeleteNatGateway(gateways[random.below(gateways.len())].id)
+            }
+            (4, _) => {
+                let group = groups[random.below(groups.len())];
+                let everything = (Traffic::All, Peer::Cidr("0.0.0.0/0".parse().unwrap()));
+                let rule = SecurityGroupRule {
+                    traffic: everything.0,
+                    peer: everything.1,
+                    description: String::new(),
+                    origin: Origin::default(),
+                };
+                Op::AuthorizeSecurityGroupIngress { group: group.id, rule }
+            }
+            _ => continue,
+        };
+        // What AWS refuses is left out.
+        let _ = after.apply(op);
+    }
+    after
+}
+
 /// Routes, as (from, to, target), that lead from one subnet to another through two gateways in a row; or none.
 fn chain(random: &mut Random, subnets: usize, gateways: &[(usize, RouteTarget)]) -> Vec<(usize, usize, RouteTarget)> {
     if gateways.len() < 2 || subnets < 4 {
@@ -303,4 +353,33 @@ pub fn packet(
         _ => NextHop::Router,
     };
     (sender.id, next, Datum { src, dst, what, ttl })
+}
+
+/// What the packet is made of.
+#[must_use]
+pub fn body(what: What) -> Body {
+    match what {
+        What::Echo(id) => Body::Echo { id, seq: 1 },
+        What::EchoReply(id) => Body::EchoReply { id },
+        What::Udp(from, to) => Body::Udp { from, to, length: 8 },
+        What::Tcp(from, to, tcp) => {
+            let flags = match tcp {
+                Tcp::Syn => tcp_flags::SYN,
+                Tcp::SynAck => tcp_flags::SYN | tcp_flags::ACK,
+                Tcp::Ack => tcp_flags::ACK,
+                Tcp::Rst => tcp_flags::RST,
+            };
+            Body::Tcp { from, to, flags }
+        }
+        What::Other(protocol) => Body::Other { protocol, bytes: vec![0; 16] },
+        What::Error { kind, code, quoted: (src, dst, (protocol, from, to)) } => {
+            let what = match protocol {
+                1 => What::Echo(from),
+                6 => What::Tcp(from, to, Tcp::Syn),
+                _ => What::Udp(from, to),
+            };
+            let about = Packet { src: Some(src), dst, ttl: 1, body: body(what) };
+            Body::Error { kind, code, quoted: about.frame(src, [0; 6], [0; 6])[14..].to_vec() }
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{ArpEthIpv4Packet, ArpOperation, ArpPacket, PacketBuilder};
 use minivpc_dataplane::state::NatKey;
-use minivpc_dataplane::{DropReason, Dropped, Engine, EniKind, Journey, Kind, Now, Probe, Snapshot, compile};
+use minivpc_dataplane::{Cache, DropReason, Dropped, Engine, EniKind, Journey, Kind, Now, Probe, Snapshot, compile};
 use minivpc_model::{NetworkInterfaceId, World};
 use minivpc_packet::{Mac, VnetHeader};
 
@@ -15,6 +15,9 @@ use crate::host::Host;
 /// More frames than this in one exchange are an endless loop.
 const MOST_FRAMES: usize = 10_000;
 
+/// As many flows as any test has.
+const FLOWS: usize = 1 << 16;
+
 /// A lab in which time passes only when a test says so.
 pub struct Sim {
     /// The engine.
@@ -23,6 +26,8 @@ pub struct Sim {
     pub snapshot: Snapshot,
     /// The virtual time.
     pub now: Now,
+    /// The flows of its only worker.
+    pub cache: Cache,
     hosts: BTreeMap<NetworkInterfaceId, Host>,
     received: BTreeMap<NetworkInterfaceId, Vec<Seen>>,
     queue: VecDeque<(u16, VnetHeader, Vec<u8>)>,
@@ -43,7 +48,8 @@ impl Sim {
         let engine = Engine::new(NatKey(key));
         let now = Now::seconds(1);
         let (hosts, received, queue) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        let mut sim = Self { engine, snapshot, now, hosts, received, queue, silent: false };
+        let cache = Cache::new(FLOWS);
+        let mut sim = Self { engine, snapshot, now, cache, hosts, received, queue, silent: false };
         sim.add_hosts();
         sim
     }
@@ -85,7 +91,7 @@ impl Sim {
     /// Lets time pass.
     pub fn wait(&mut self, seconds: u64) {
         self.now = Now(self.now.0 + Now::seconds(seconds).0);
-        self.engine.state().sweep(self.now);
+        self.engine.state().sweep(self.now.tick());
     }
 
     /// The instance sends a packet to its router, or to a neighbour that ARP finds, and everybody answers until
@@ -133,7 +139,8 @@ impl Sim {
         for _ in 0..MOST_FRAMES {
             let Some((port, mut vnet, mut frame)) = self.queue.pop_front() else { return };
             let mut emitted = Vec::new();
-            self.engine.process(&self.snapshot, self.now, port, &mut vnet, &mut frame, &mut |to, vnet, frame| {
+            let (cache, now) = (&mut self.cache, self.now);
+            self.engine.process(cache, &self.snapshot, now, port, &mut vnet, &mut frame, &mut |to, vnet, frame| {
                 emitted.push((to, *vnet, frame.to_vec()));
             });
             for (to, vnet, frame) in emitted {
@@ -167,7 +174,8 @@ impl Sim {
         let mut frame = Vec::new();
         builder.write(&mut frame).unwrap();
         let mut answer = None;
-        self.engine.process(&self.snapshot, self.now, port, &mut { VnetHeader::PLAIN }, &mut frame, &mut |to, _, f| {
+        let (cache, vnet) = (&mut self.cache, &mut { VnetHeader::PLAIN });
+        self.engine.process(cache, &self.snapshot, self.now, port, vnet, &mut frame, &mut |to, _, f| {
             assert_eq!(to, port, "R-6: an ARP question reaches nobody but the network");
             answer = Some(f[22..28].try_into().unwrap());
         });

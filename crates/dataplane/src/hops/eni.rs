@@ -47,7 +47,7 @@ fn pin_fragment<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Result<(), D
     let Some(fragment) = walk.packet.fragment else { return Ok(()) };
     let key = DatagramKey::new(walk.snapshot.eni(index).serial, &walk.packet.flow, fragment.id);
     if fragment.first {
-        return walk.change(Change::PinDatagram(key, Datagram::of(&walk.packet, walk.now)));
+        return walk.change(Change::PinDatagram(Datagram::of(key, &walk.packet, walk.now)));
     }
     let datagram = walk.view.datagram(&key).ok_or(DropReason::Fragment)?;
     walk.packet = datagram.complete(&walk.packet);

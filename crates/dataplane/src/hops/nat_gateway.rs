@@ -99,8 +99,8 @@ fn outward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
         let Some(used) = walk.view.session(&SessionKey { nat: eni.serial, flow: quoted.reversed() }) else {
             return Act::Drop(DropReason::NatNoSession);
         };
-        let quoted = Flow { dst: used.address, dst_port: used.port, ..quoted };
-        let flow = Flow { src: used.address, ..packet.flow };
+        let quoted = Flow { dst: used.endpoint.address, dst_port: used.endpoint.port, ..quoted };
+        let flow = Flow { src: used.endpoint.address, ..packet.flow };
         return Act::Translate(
             NatAct::Source,
             Headers { flow, kind: Kind::IcmpError { kind, code, quoted }, ..*packet },
@@ -117,7 +117,7 @@ fn outward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
     };
     let key = SessionKey { nat: eni.serial, flow: packet.flow };
     let (used, change) = match walk.view.session(&key) {
-        Some(used) => (used, Change::SeeSession(key, Sight::of(packet, walk.now, true))),
+        Some(session) => (session.endpoint, Change::SeeSession(session, Sight::of(packet, walk.now, true))),
         // NAT-18: whatever the session was, it is over. An answer to a SYN has never had one.
         None if !opens && ends_with_reset(packet.kind) => return Act::Answer(NatAct::Reset, Answer::Reset),
         None if !opens => return Act::Drop(DropReason::NatNoSession),
@@ -161,12 +161,12 @@ fn inward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
     let Flow { src, dst, protocol, src_port, dst_port } = sent;
     let to = Destination { nat: eni.serial, from: src, protocol, peer: dst, peer_port: dst_port };
     let lease = Lease { to, port: src_port };
-    let key = Some(lease).filter(|_| src == packet.flow.dst).and_then(|lease| walk.view.lease(&lease));
-    let Some(key) = key else { return Act::Drop(DropReason::NatNoSession) };
+    let session = Some(lease).filter(|_| src == packet.flow.dst).and_then(|lease| walk.view.lease(&lease));
+    let Some(session) = session else { return Act::Drop(DropReason::NatNoSession) };
     if let Some(act) = check(packet, packet.flow.dst) {
         return act;
     }
-    let client = key.flow;
+    let client = session.key.flow;
     let (after, change) = match packet.kind {
         Kind::IcmpError { kind, code, .. } => {
             let flow = Flow { dst: client.src, ..packet.flow };
@@ -174,7 +174,7 @@ fn inward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
         }
         _ => {
             let sight = Sight::of(packet, walk.now, false);
-            (Headers { flow: client.reversed(), ..*packet }, Some(Change::SeeSession(key, sight)))
+            (Headers { flow: client.reversed(), ..*packet }, Some(Change::SeeSession(session, sight)))
         }
     };
     Act::Translate(NatAct::Destination, after, change)

@@ -7,32 +7,35 @@ use super::covers;
 use crate::drop::DropReason;
 use crate::explain::{Mismatch, Miss, Recorder, Ruling, Step};
 use crate::snapshot::{Direction, Eni, SecurityGroupRule, Snapshot};
-use crate::state::{Change, ConnectionKey, Phase, Sight};
+use crate::state::{Change, Connection, ConnectionKey, Phase, Sight};
 use crate::walk::{At, Next, Verdict, Walk};
 
 pub fn check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16, direction: Direction) -> Next {
-    let snapshot = walk.snapshot;
-    let eni = snapshot.eni(index);
-    let mut ruling = rule(walk, eni, direction);
+    let eni = walk.snapshot.eni(index);
+    let key = ConnectionKey::new(eni.serial, walk.packet.flow);
+    let connection = walk.view.connection(&key).filter(|connection| carries(connection, walk.packet.kind));
+    let mut ruling = match &connection {
+        Some(connection) => Ruling::Tracked(connection.direction),
+        None => rule(walk, eni, direction),
+    };
     if walk.meta.tracked_by_path {
         ruling = ruling.tracked();
     }
     walk.pass(Step::SecurityGroup { eni: index, direction, ruling });
-    let key = ConnectionKey::new(eni.serial, walk.packet.flow);
-    let tracked = match ruling {
-        Ruling::Denied => Err(DropReason::SecurityGroup),
-        Ruling::Related => Ok(()),
-        Ruling::Tracked(opened) => {
-            let sight = Sight::of(&walk.packet, walk.now, opened == direction);
-            walk.change(Change::SeeConnection(key, sight))
+    let tracked = match (ruling, connection) {
+        (Ruling::Denied, _) => Err(DropReason::SecurityGroup),
+        (_, Some(connection)) => {
+            let sight = Sight::of(&walk.packet, walk.now, connection.direction == direction);
+            walk.change(Change::SeeConnection(connection, sight))
         }
-        Ruling::Rule { .. } | Ruling::Untracked { .. } if opens_nothing(walk.packet.kind) => Ok(()),
-        Ruling::Rule { .. } => walk.change(Change::OpenConnection(key, direction)),
+        (Ruling::Rule { .. } | Ruling::Untracked { .. }, None) if opens_nothing(walk.packet.kind) => Ok(()),
+        (Ruling::Rule { .. }, None) => walk.change(Change::OpenConnection(key, direction)),
         // Whether it stays so depends on the path, which isn't known yet on the way out.
-        Ruling::Untracked { .. } => {
-            walk.untracked = Some((walk.last_step(), key, direction));
-            Ok(())
+        (Ruling::Untracked { .. }, None) => {
+            walk.untracked = Some(walk.last_step());
+            walk.change(Change::LeaveUntracked(key, direction))
         }
+        (Ruling::Related | Ruling::Tracked(_), None) => Ok(()),
     };
     match (tracked, direction) {
         (Err(reason), _) => Next::End(Verdict::Drop(reason)),
@@ -41,29 +44,38 @@ pub fn check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16, direction: Directi
     }
 }
 
+/// Does a packet belong to the connection of its flow? An ICMP error is about another flow; a SYN on a connection that
+/// is closing opens another one with the same ports.
+fn carries(connection: &Connection, kind: Kind) -> bool {
+    match kind {
+        Kind::IcmpError { .. } => false,
+        Kind::Tcp(flags) => !(is_syn(flags) && connection.phase() == Phase::Closing),
+        _ => true,
+    }
+}
+
 /// SG-15: what goes through a NAT gateway is tracked at both ends, whatever the rules are.
 pub fn track_by_path<R: Recorder>(walk: &mut Walk<'_, R>) -> Result<(), DropReason> {
     walk.meta.tracked_by_path = true;
-    let Some((step, key, direction)) = walk.untracked.take() else { return Ok(()) };
+    let Some(step) = walk.untracked.take() else { return Ok(()) };
     walk.recorder.amend(step, |step| {
         if let Step::SecurityGroup { ruling, .. } = step {
             *ruling = ruling.tracked();
         }
     });
-    walk.change(Change::OpenConnection(key, direction))
+    let left = walk.txn.iter().position(|change| matches!(change, Change::LeaveUntracked(..)));
+    match left.map(|left| walk.txn.remove(left)) {
+        Some(Change::LeaveUntracked(key, direction)) => walk.change(Change::OpenConnection(key, direction)),
+        _ => Ok(()),
+    }
 }
 
+/// What the rules say of a packet of no tracked connection.
 fn rule<R: Recorder>(walk: &mut Walk<'_, R>, eni: &Eni, direction: Direction) -> Ruling {
-    if let Kind::IcmpError { quoted, .. } = walk.packet.kind {
-        if is_related(walk, eni, quoted, direction) {
-            return Ruling::Related;
-        }
-    } else if let Some((opened, phase)) = walk.view.connection(&ConnectionKey::new(eni.serial, walk.packet.flow)) {
-        // A SYN on a connection that is closing opens another one with the same ports.
-        let opens_anew = phase == Phase::Closing && matches!(walk.packet.kind, Kind::Tcp(flags) if is_syn(flags));
-        if !opens_anew {
-            return Ruling::Tracked(opened);
-        }
+    if let Kind::IcmpError { quoted, .. } = walk.packet.kind
+        && is_related(walk, eni, quoted, direction)
+    {
+        return Ruling::Related;
     }
     // SG-14: ICMP is always tracked.
     let untracked = matches!(walk.packet.kind, Kind::Tcp(_) | Kind::Udp)

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use minivpc_model::Serial;
 use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
 use serde::{Deserialize, Serialize};
 
-use crate::Now;
-use crate::explain::{Ruling, Step};
+use super::life::Life;
+use super::way::Way;
+use crate::Tick;
 use crate::snapshot::Direction;
 
 /// Names a connection: the same for both directions of a flow.
@@ -38,15 +40,55 @@ pub enum Phase {
     Stream,
     /// TCP: a FIN was seen.
     Closing,
-    /// TCP: a RST was seen.
+    /// It is over: TCP by a RST, any by its idle time or because another one has taken its place.
     Closed,
+}
+
+impl Phase {
+    fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Opening,
+            1 => Self::Answered,
+            2 => Self::Stream,
+            3 => Self::Closing,
+            _ => Self::Closed,
+        }
+    }
+
+    /// After a packet.
+    fn after(self, sight: Sight) -> Self {
+        if self == Self::Closed || sight.tcp_flags & tcp_flags::RST != 0 {
+            return Self::Closed;
+        }
+        if sight.tcp_flags & tcp_flags::FIN != 0 {
+            return Self::Closing;
+        }
+        match (self, sight.from_opener) {
+            (Self::Opening, false) => Self::Answered,
+            (Self::Answered, true) => Self::Stream,
+            (phase, _) => phase,
+        }
+    }
+
+    /// Idle time, seconds (SG-18; SG-19 where AWS publishes nothing).
+    fn patience(self, protocol: u8) -> Option<u32> {
+        match (protocol, self) {
+            (_, Self::Closed) => None,
+            (6, Self::Opening | Self::Answered | Self::Closing) => Some(60),
+            (6, Self::Stream) => Some(432_000),
+            (17, Self::Stream) => Some(180),
+            (1 | 17, _) => Some(30),
+            // SG-16.
+            _ => Some(600),
+        }
+    }
 }
 
 /// What one packet tells of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sight {
     /// When it passed.
-    pub now: Now,
+    pub at: Tick,
     /// Sent by the side that opened.
     pub from_opener: bool,
     /// Its TCP flags, else 0.
@@ -56,94 +98,107 @@ pub struct Sight {
 impl Sight {
     /// What `packet` tells.
     #[must_use]
-    pub fn of(packet: &Headers, now: Now, from_opener: bool) -> Self {
+    pub fn of(packet: &Headers, at: Tick, from_opener: bool) -> Self {
         let tcp_flags = match packet.kind {
             Kind::Tcp(flags) => flags,
             _ => 0,
         };
-        Self { now, from_opener, tcp_flags }
+        Self { at, from_opener, tcp_flags }
     }
 }
 
 /// A tracked connection at one interface (SG-12).
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Connection {
+    /// Its name.
+    pub key: ConnectionKey,
     /// Whether the interface sent or received the first packet.
     pub direction: Direction,
-    /// How far it is.
-    pub phase: Phase,
     /// When it was opened.
-    pub opened: Now,
-    /// When its last packet passed.
-    pub last_seen: Now,
-    /// The way of the packets that this interface sends on it.
-    #[serde(skip)]
-    pub way: Option<Way>,
-}
-
-/// The way of the packets of one direction through the VPC.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Way {
-    /// The hops, as its first packet met them. Ways that connections have in common are kept once.
-    pub steps: Arc<[Step]>,
-    /// The snapshot that the steps speak of, by its number.
-    pub generation: u64,
-    /// TTL with which that packet was sent.
-    pub ttl: u8,
-    /// The direction: that of the connection key's flow, or the other.
-    pub reversed: bool,
-}
-
-impl Way {
-    /// Do packets that met `steps` take this way? That later packets are tracked where the first was judged by a
-    /// rule is no other way.
-    #[must_use]
-    pub fn is_that_of(&self, steps: &[Step]) -> bool {
-        let same = |(first, later): (&Step, &Step)| match (first, later) {
-            (
-                Step::SecurityGroup { eni, direction, .. },
-                Step::SecurityGroup { eni: other, direction: other_direction, ruling: Ruling::Tracked(_) },
-            ) => eni == other && direction == other_direction,
-            _ => first == later,
-        };
-        self.steps.len() == steps.len() && self.steps.iter().zip(steps).all(same)
-    }
+    pub opened: Tick,
+    life: Life,
+    way: ArcSwapOption<Way>,
 }
 
 impl Connection {
     /// A connection whose first packet passes the interface now.
     #[must_use]
-    pub fn open(direction: Direction, now: Now) -> Self {
-        Self { direction, phase: Phase::Opening, opened: now, last_seen: now, way: None }
+    pub fn open(key: ConnectionKey, direction: Direction, now: Tick) -> Self {
+        Self::resume(key, direction, now, (Phase::Opening, now))
     }
 
-    pub(super) fn see(&mut self, sight: Sight) {
-        self.last_seen = self.last_seen.max(sight.now);
-        self.phase = if sight.tcp_flags & tcp_flags::RST != 0 {
-            Phase::Closed
-        } else if sight.tcp_flags & tcp_flags::FIN != 0 {
-            Phase::Closing
-        } else {
-            match (self.phase, sight.from_opener) {
-                (Phase::Opening, false) => Phase::Answered,
-                (Phase::Answered, true) => Phase::Stream,
-                (phase, _) => phase,
-            }
-        };
+    pub(super) fn resume(key: ConnectionKey, direction: Direction, opened: Tick, life: (Phase, Tick)) -> Self {
+        Self { key, direction, opened, life: Life::new(life.0 as u8, life.1), way: ArcSwapOption::empty() }
     }
 
-    /// Not idle for too long (SG-18; SG-19 where AWS publishes nothing).
+    /// How far it is.
     #[must_use]
-    pub fn lives(&self, key: &ConnectionKey, now: Now) -> bool {
-        let seconds = match (key.flow.protocol, self.phase) {
-            (_, Phase::Closed) => return false,
-            (6, Phase::Opening | Phase::Answered | Phase::Closing) => 60,
-            (6, Phase::Stream) => 432_000,
-            (17, Phase::Stream) => 180,
-            (1 | 17, _) => 30,
-            // SG-16.
-            _ => 600,
+    pub fn phase(&self) -> Phase {
+        Phase::of(self.life.load().0)
+    }
+
+    /// When its last packet passed.
+    #[must_use]
+    pub fn last_seen(&self) -> Tick {
+        self.life.load().1
+    }
+
+    /// The way of the packets that its interface sends on it, if it has sent any.
+    #[must_use]
+    pub fn way(&self) -> Option<Arc<Way>> {
+        self.way.load_full()
+    }
+
+    pub(super) fn take_way(&self, way: Arc<Way>) {
+        self.way.store(Some(way));
+    }
+
+    /// A packet passed; true if that makes another phase of it.
+    pub(super) fn see(&self, sight: Sight) -> bool {
+        let after = |phase, last_seen: Tick| Some((Phase::of(phase).after(sight) as u8, last_seen.max(sight.at)));
+        let was = self.life.update(after).unwrap_or_else(|phase| phase);
+        Phase::of(was).after(sight) != Phase::of(was)
+    }
+
+    /// Its phase, if packets such as this one don't change it.
+    pub(crate) fn steady(&self, sight: Sight) -> Option<Phase> {
+        let phase = self.phase();
+        (phase != Phase::Closed && phase.after(sight) == phase).then_some(phase)
+    }
+
+    /// A packet passed that leaves it in `phase`: false if it isn't in that, or any more.
+    pub(crate) fn see_again(&self, phase: Phase, at: Tick) -> bool {
+        let again = |now, last_seen| (now == phase as u8 && self.outlasts(now, last_seen, at)).then_some((now, at));
+        let (now, last_seen) = self.life.load();
+        if now == phase as u8 && last_seen >= at {
+            return true;
+        }
+        self.life.update(again).is_ok()
+    }
+
+    /// TCP: nobody has answered yet.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.key.flow.protocol == 6 && self.phase() == Phase::Opening
+    }
+
+    /// Not over and not idle for too long.
+    #[must_use]
+    pub fn lives(&self, now: Tick) -> bool {
+        let (phase, last_seen) = self.life.load();
+        self.outlasts(phase, last_seen, now)
+    }
+
+    fn outlasts(&self, phase: u8, last_seen: Tick, now: Tick) -> bool {
+        let patience = Phase::of(phase).patience(self.key.flow.protocol);
+        patience.is_some_and(|patience| now.since(last_seen) <= patience)
+    }
+
+    /// Ends it if it doesn't live, or is in one of `phases`; true if it is over then.
+    pub(super) fn end(&self, now: Tick, phases: &[Phase]) -> bool {
+        let over = |phase, last_seen| {
+            let goes = phases.contains(&Phase::of(phase)) || !self.outlasts(phase, last_seen, now);
+            goes.then_some((Phase::Closed as u8, last_seen))
         };
-        now.since(self.last_seen) <= Now::seconds(seconds)
+        self.life.update(over).is_ok()
     }
 }

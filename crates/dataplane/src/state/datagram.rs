@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use minivpc_model::Serial;
 use minivpc_packet::{Flow, Headers, Kind};
 
-use crate::Now;
+use crate::Tick;
 
-/// As long as a host waits for the rest of a datagram (RFC 1122 §3.3.2 asks for 60 to 120 s; Linux takes 30).
-const IDLE: Now = Now::seconds(30);
+/// As long as a host waits for the rest of a datagram (RFC 1122 §3.3.2 asks for 60 to 120 s; Linux takes 30), seconds.
+const IDLE: u32 = 30;
 
 /// A datagram by what each of its fragments says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,8 +30,10 @@ impl DatagramKey {
 }
 
 /// What only the first fragment says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
+    /// Its name.
+    pub key: DatagramKey,
     /// Source port, or id of an echo request.
     pub src_port: u16,
     /// Destination port, or id of an echo reply.
@@ -39,15 +41,15 @@ pub struct Datagram {
     /// ICMP type and code.
     pub icmp: Option<(u8, u8)>,
     /// When the first fragment passed.
-    pub seen: Now,
+    pub seen: Tick,
 }
 
 impl Datagram {
     /// The datagram of which `first` is the first fragment.
     #[must_use]
-    pub fn of(first: &Headers, now: Now) -> Self {
+    pub fn of(key: DatagramKey, first: &Headers, now: Tick) -> Self {
         let Flow { src_port, dst_port, .. } = first.flow;
-        Self { src_port, dst_port, icmp: first.kind.icmp(), seen: now }
+        Self { key, src_port, dst_port, icmp: first.kind.icmp(), seen: now }
     }
 
     /// What a later fragment would say if it had an L4 header.
@@ -67,7 +69,7 @@ impl Datagram {
 
     /// May more fragments come?
     #[must_use]
-    pub fn lives(&self, now: Now) -> bool {
+    pub fn lives(&self, now: Tick) -> bool {
         now.since(self.seen) <= IDLE
     }
 }

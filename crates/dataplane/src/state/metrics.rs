@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
 
+use crate::explain::NatAct;
+
 /// Packets and their bytes.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Traffic {
@@ -17,9 +19,18 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    pub(crate) fn of(packets: u32, bytes: u32) -> Self {
+        Self { packets: AtomicU64::new(packets.into()), bytes: AtomicU64::new(bytes.into()) }
+    }
+
     pub(crate) fn add(&self, packets: u32, bytes: u32) {
         self.packets.fetch_add(packets.into(), Relaxed);
         self.bytes.fetch_add(bytes.into(), Relaxed);
+    }
+
+    fn add_all(&self, more: &Self) {
+        self.packets.fetch_add(more.packets.load(Relaxed), Relaxed);
+        self.bytes.fetch_add(more.bytes.load(Relaxed), Relaxed);
     }
 }
 
@@ -44,6 +55,46 @@ pub struct NatMetrics {
     pub idle_timeouts: AtomicU64,
     /// Packets that the gateway dropped: `PacketsDropCount`.
     pub packets_dropped: AtomicU64,
+}
+
+impl NatMetrics {
+    /// A gateway did this to so much, and passed it on if it is a translation.
+    pub(crate) fn translated(&self, act: NatAct, traffic: &Traffic) {
+        match act {
+            NatAct::Source => {
+                self.in_from_source.add_all(traffic);
+                self.out_to_destination.add_all(traffic);
+            }
+            NatAct::Destination => {
+                self.in_from_destination.add_all(traffic);
+                self.out_to_source.add_all(traffic);
+            }
+            NatAct::TimeExceeded | NatAct::FragmentationNeeded | NatAct::Reset => self.in_from_source.add_all(traffic),
+            NatAct::Dropped => {
+                self.packets_dropped.fetch_add(traffic.packets.load(Relaxed), Relaxed);
+            }
+        }
+    }
+
+    pub(super) fn copy(&self) -> Self {
+        let traffic = |traffic: &Traffic| {
+            let copy = Traffic::default();
+            copy.add_all(traffic);
+            copy
+        };
+        let count = |count: &AtomicU64| AtomicU64::new(count.load(Relaxed));
+        Self {
+            in_from_source: traffic(&self.in_from_source),
+            out_to_destination: traffic(&self.out_to_destination),
+            in_from_destination: traffic(&self.in_from_destination),
+            out_to_source: traffic(&self.out_to_source),
+            connection_attempts: count(&self.connection_attempts),
+            connections_established: count(&self.connections_established),
+            port_allocation_errors: count(&self.port_allocation_errors),
+            idle_timeouts: count(&self.idle_timeouts),
+            packets_dropped: count(&self.packets_dropped),
+        }
+    }
 }
 
 /// What an interface tracks (SG-20).

@@ -1,82 +1,99 @@
 //! The truth about flows: connections at interfaces (security groups), NAT sessions with their leases, and datagrams of
 //! which fragments are on their way.
 //!
-//! Shared by all workers in sharded maps. A walk reads it through a [`View`]; what a walk wants to change is a
-//! [`Txn`], committed before the packet leaves. No guard of one map is held while another is touched.
+//! Shared by all workers in sharded tables. A walk reads it through a [`View`]; what a walk wants to change is a
+//! [`Txn`], committed before the packet leaves. No lock of one table is held while another is touched.
+//!
+//! Connections and sessions are shared records: whoever holds one sees it end. A record that leaves its table is ended
+//! first, so that a worker's cache, which is never the truth, can tell.
 
 mod checkpoint;
 mod connection;
 mod datagram;
+mod life;
 mod metrics;
 mod nat;
+mod table;
+mod way;
 
-use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use arrayvec::ArrayVec;
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use foldhash::fast::RandomState;
 use minivpc_model::Serial;
 use minivpc_packet::Headers;
 
 pub use checkpoint::Checkpoint;
-pub use connection::{Connection, ConnectionKey, Phase, Sight, Way};
+pub use connection::{Connection, ConnectionKey, Phase, Sight};
 pub use datagram::{Datagram, DatagramKey};
 pub use metrics::{NatMetrics, Tracking, Traffic};
 use nat::Seen;
 pub use nat::{Destination, Endpoint, Lease, NatKey, PORTS, Session, SessionKey};
+use table::{Put, SHARDS, Table};
+pub use way::Way;
+use way::{Name, Ways};
 
-use crate::Now;
+use crate::Tick;
 use crate::drop::DropReason;
 use crate::explain::Step;
 use crate::snapshot::{Direction, Snapshot};
 
 /// Most connections, and most NAT sessions, of a lab.
-const CAPACITY: u64 = 1 << 20;
+pub const CAPACITY: u64 = 1 << 20;
 /// Most connections of one interface (SG-20); AWS's limit depends on the instance type, and isn't published.
 pub const CONNECTIONS_PER_INTERFACE: u64 = 1 << 18;
 /// Most datagrams of which fragments are on their way.
 const DATAGRAMS: u64 = 1 << 16;
-/// So many that growing one of them is short.
-const SHARDS: usize = 256;
 
 /// All flow state of a lab.
 pub struct State {
-    connections: DashMap<ConnectionKey, Connection, RandomState>,
-    sessions: DashMap<SessionKey, Session, RandomState>,
-    leases: DashMap<Lease, Holder, RandomState>,
-    /// Leases by where they go to.
-    towards: DashMap<Destination, u32, RandomState>,
-    last_session: AtomicU64,
-    datagrams: DashMap<DatagramKey, Datagram, RandomState>,
-    /// Counted beside the maps, whose own count visits every shard.
-    connection_count: AtomicU64,
-    session_count: AtomicU64,
-    datagram_count: AtomicU64,
+    connections: Table<ConnectionKey, Connection>,
+    sessions: Table<SessionKey, Session>,
+    /// The same sessions by their leases.
+    leases: Table<Lease, Session>,
+    towards: Table<Destination, Towards>,
+    datagrams: Table<DatagramKey, Datagram>,
+    ways: Ways,
     metrics: DashMap<Serial, Arc<NatMetrics>, RandomState>,
     tracking: DashMap<Serial, Arc<Tracking>, RandomState>,
-    /// Ways through the VPC that flows have in common.
-    ways: DashMap<Arc<[Step]>, (), RandomState>,
+    /// Counts up after each change that more than the next packet of the same flow can tell: a connection that opens,
+    /// a record in another phase.
+    version: AtomicU64,
 }
 
-/// Who holds a lease: a session by its key and its number, for another session may have had the key before.
-type Holder = (SessionKey, u64);
+/// Leases by where they go to.
+struct Towards {
+    to: Destination,
+    leases: AtomicU32,
+}
+
+/// How many records a state has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // The tables' names.
+pub struct Counts {
+    pub connections: u64,
+    pub sessions: u64,
+    pub leases: u64,
+    pub datagrams: u64,
+}
 
 /// A change of state that a walk asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Change {
     /// A NAT session opens with this address and port, and takes the lease of it.
     OpenSession(SessionKey, Endpoint),
     /// A packet of a NAT session passed.
-    SeeSession(SessionKey, Sight),
+    SeeSession(Arc<Session>, Sight),
     /// A connection opens.
     OpenConnection(ConnectionKey, Direction),
     /// A packet of a connection passed.
-    SeeConnection(ConnectionKey, Sight),
+    SeeConnection(Arc<Connection>, Sight),
+    /// None opens where one could: the packet passed because there is none (SG-13).
+    LeaveUntracked(ConnectionKey, Direction),
     /// The first fragment of a datagram passed.
-    PinDatagram(DatagramKey, Datagram),
+    PinDatagram(Datagram),
     /// The last one did.
     UnpinDatagram(DatagramKey),
 }
@@ -88,18 +105,15 @@ pub type Txn = ArrayVec<Change, 8>;
 impl Default for State {
     fn default() -> Self {
         Self {
-            connections: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), SHARDS),
-            sessions: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), SHARDS),
-            leases: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), SHARDS),
-            datagrams: DashMap::with_hasher(RandomState::default()),
-            towards: DashMap::with_hasher(RandomState::default()),
-            last_session: AtomicU64::new(0),
-            connection_count: AtomicU64::new(0),
-            session_count: AtomicU64::new(0),
-            datagram_count: AtomicU64::new(0),
+            connections: Table::new(|connection: &Connection| connection.key),
+            sessions: Table::new(|session: &Session| session.key),
+            leases: Table::new(Session::lease),
+            towards: Table::new(|towards: &Towards| towards.to),
+            datagrams: Table::new(|datagram: &Datagram| datagram.key),
+            ways: Ways::default(),
             metrics: DashMap::with_hasher(RandomState::default()),
             tracking: DashMap::with_hasher(RandomState::default()),
-            ways: DashMap::with_hasher(RandomState::default()),
+            version: AtomicU64::new(0),
         }
     }
 }
@@ -107,140 +121,159 @@ impl Default for State {
 impl State {
     /// Does all of `txn`, or nothing and is false: another worker took the lease or opened the session, so walk again.
     #[must_use]
-    pub fn commit(&self, txn: &Txn, now: Now) -> bool {
-        for (done, change) in txn.iter().enumerate() {
+    pub fn commit(&self, txn: &Txn, now: Tick) -> bool {
+        let mut opened = ArrayVec::<Arc<Session>, 8>::new();
+        for change in txn {
             let Change::OpenSession(key, endpoint) = change else { continue };
-            if !self.open_session(*key, *endpoint, now) {
-                txn[..done].iter().for_each(|change| self.undo(change));
-                return false;
+            match self.open_session(*key, *endpoint, now) {
+                Some(session) => opened.push(session),
+                None => {
+                    for session in opened {
+                        session.end(now, true);
+                        self.forget_session(&session);
+                    }
+                    return false;
+                }
             }
         }
+        let mut turned = false;
         for change in txn {
             match change {
-                Change::UnpinDatagram(key) => {
-                    if self.datagrams.remove(key).is_some() {
-                        self.datagram_count.fetch_sub(1, Relaxed);
-                    }
-                }
                 Change::OpenSession(key, _) if key.flow.protocol == 6 => {
-                    self.metrics(key.nat).connection_attempts.fetch_add(1, Relaxed);
+                    self.counters(key.nat).connection_attempts.fetch_add(1, Relaxed);
                 }
-                Change::OpenSession(..) => {}
-                Change::SeeSession(key, sight) => {
-                    let seen = self.sessions.get_mut(key).and_then(|mut session| session.see(*sight));
-                    let count = |counter: fn(&NatMetrics) -> &AtomicU64| {
-                        counter(&self.metrics(key.nat)).fetch_add(1, Relaxed);
-                    };
+                Change::OpenSession(..) | Change::LeaveUntracked(..) => {}
+                Change::SeeSession(session, sight) => {
+                    let (turns, seen) = session.see(*sight);
+                    turned |= turns;
+                    let counters = || self.counters(session.key.nat);
                     match seen {
-                        Some(Seen::Attempt) => count(|metrics| &metrics.connection_attempts),
-                        Some(Seen::Established) => count(|metrics| &metrics.connections_established),
+                        Some(Seen::Attempt) => _ = counters().connection_attempts.fetch_add(1, Relaxed),
+                        Some(Seen::Established) => _ = counters().connections_established.fetch_add(1, Relaxed),
                         None => {}
                     }
                 }
-                Change::OpenConnection(key, direction) => self.open_connection(*key, *direction, now),
-                Change::SeeConnection(key, sight) => {
-                    if let Some(mut connection) = self.connections.get_mut(key) {
-                        connection.see(*sight);
-                    }
+                Change::OpenConnection(key, direction) => turned |= self.open_connection(*key, *direction, now),
+                Change::SeeConnection(connection, sight) => turned |= connection.see(*sight),
+                Change::PinDatagram(datagram) => {
+                    self.datagrams.put(&Arc::new(datagram.clone()), |_| true);
                 }
-                Change::PinDatagram(key, datagram) => {
-                    if self.datagrams.insert(*key, *datagram).is_none() {
-                        self.datagram_count.fetch_add(1, Relaxed);
+                Change::UnpinDatagram(key) => {
+                    if let Some(datagram) = self.datagrams.get(key) {
+                        self.datagrams.take(&datagram);
                     }
                 }
             }
+        }
+        if turned {
+            self.version.fetch_add(1, Release);
         }
         true
     }
 
-    /// The session comes before its lease, so a lease whose session isn't there is one that has ended.
-    fn open_session(&self, key: SessionKey, endpoint: Endpoint, now: Now) -> bool {
-        let session = Session::open(self.last_session.fetch_add(1, Relaxed), endpoint, now);
-        let ended = match self.sessions.entry(key) {
-            Entry::Occupied(other) if other.get().lives(now) => return false,
-            Entry::Occupied(mut dead) => Some(dead.insert(session)),
-            Entry::Vacant(free) => {
-                free.insert(session);
-                self.session_count.fetch_add(1, Relaxed);
-                None
+    /// The lease comes before its session, so whoever finds a session may use its lease.
+    fn open_session(&self, key: SessionKey, endpoint: Endpoint, now: Tick) -> Option<Arc<Session>> {
+        self.make_room(&self.sessions, &key, Session::is_unanswered, |session| {
+            session.end(now, true);
+            self.forget_session(session);
+        });
+        let session = Arc::new(Session::open(key, endpoint, now));
+        match self.leases.put(&session, |other| other.end(now, false)) {
+            Put::New => self.count_towards(session.lease().to),
+            // Its session has expired, and the sweep will find it.
+            Put::Replaced(_) => {}
+            Put::Refused => return None,
+        }
+        match self.sessions.put(&session, |other| other.end(now, false)) {
+            Put::New => {}
+            Put::Replaced(other) => self.end_session(&other),
+            Put::Refused => {
+                self.give_back(&session);
+                return None;
             }
-        };
-        if let Some(ended) = ended {
-            self.end(&key, &ended);
         }
-        let taken = self.take_lease(Lease::of(&key, endpoint), (key, session.number), now);
-        if !taken {
-            self.undo(&Change::OpenSession(key, endpoint));
-        }
-        taken
+        Some(session)
     }
 
-    fn take_lease(&self, lease: Lease, holder: Holder, now: Now) -> bool {
-        let other = match self.leases.entry(lease) {
-            Entry::Vacant(free) => {
-                drop(free.insert(holder));
-                *self.towards.entry(lease.to).or_default() += 1;
-                return true;
-            }
-            Entry::Occupied(taken) => *taken.get(),
-        };
-        // Its session may have expired and not been swept yet.
-        let (key, number) = other;
-        if self.sessions.get(&key).is_some_and(|session| session.number == number && session.lives(now)) {
-            return false;
+    /// Takes an unanswered record out of a table that is full, for a new one (a flood of them gives way).
+    fn make_room<K: std::hash::Hash + Eq, T>(
+        &self,
+        table: &Table<K, T>,
+        key: &K,
+        may_go: impl Fn(&T) -> bool,
+        end: impl Fn(&Arc<T>),
+    ) {
+        if table.len() >= CAPACITY
+            && let Some(unanswered) = table.any_beside(key, may_go)
+        {
+            end(&unanswered);
         }
-        match self.leases.entry(lease) {
-            Entry::Occupied(mut taken) if *taken.get() == other => {
-                taken.insert(holder);
+    }
+
+    fn count_towards(&self, to: Destination) {
+        let one = || Arc::new(Towards { to, leases: AtomicU32::new(0) });
+        let counted = self.towards.get(&to).or_else(|| {
+            self.towards.put(&one(), |_| false);
+            self.towards.get(&to)
+        });
+        // A sweep takes only what nobody has in his hands.
+        if let Some(counted) = counted {
+            counted.leases.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn give_back(&self, session: &Arc<Session>) {
+        if self.leases.take(session)
+            && let Some(counted) = self.towards.get(&session.lease().to)
+        {
+            counted.leases.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// A session that has ended gives its lease back.
+    fn forget_session(&self, session: &Arc<Session>) {
+        self.sessions.take(session);
+        self.give_back(session);
+    }
+
+    /// The same for one that isn't in the table any more, because nobody used it any more.
+    fn end_session(&self, session: &Arc<Session>) {
+        self.give_back(session);
+        if !session.is_finished() {
+            self.counters(session.key.nat).idle_timeouts.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A connection that another worker opened meanwhile is the same connection. True if there is a new one.
+    fn open_connection(&self, key: ConnectionKey, direction: Direction, now: Tick) -> bool {
+        self.make_room(&self.connections, &key, Connection::is_unanswered, |connection| {
+            connection.end(now, &[Phase::Opening]);
+            self.forget_connection(connection);
+        });
+        let connection = Arc::new(Connection::open(key, direction, now));
+        match self.connections.put(&connection, |other| other.end(now, &[Phase::Closing, Phase::Closed])) {
+            Put::New => {
+                self.tracking(key.eni).connections.fetch_add(1, Relaxed);
                 true
             }
-            // Somebody was faster.
-            Entry::Occupied(_) | Entry::Vacant(_) => false,
+            Put::Replaced(_) => true,
+            Put::Refused => false,
         }
     }
 
-    fn give_back(&self, lease: Lease, session: u64) {
-        if self.leases.remove_if(&lease, |_, holder| holder.1 == session).is_some()
-            && let Entry::Occupied(mut count) = self.towards.entry(lease.to)
-        {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
+    fn forget_connection(&self, connection: &Arc<Connection>) {
+        if self.connections.take(connection) {
+            self.tracking(connection.key.eni).connections.fetch_sub(1, Relaxed);
         }
     }
 
-    fn undo(&self, change: &Change) {
-        if let Change::OpenSession(key, endpoint) = change
-            && let Some((_, session)) = self.sessions.remove(key)
-        {
-            self.session_count.fetch_sub(1, Relaxed);
-            self.give_back(Lease::of(key, *endpoint), session.number);
-        }
+    /// Unless this has changed, no record has changed its phase and no connection has opened.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Acquire)
     }
 
-    /// A session that isn't in the table any more gives its lease back.
-    fn end(&self, key: &SessionKey, session: &Session) {
-        self.give_back(Lease::of(key, session.endpoint), session.number);
-        if !session.is_finished() {
-            self.metrics(key.nat).idle_timeouts.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// A connection that another worker opened meanwhile is the same connection.
-    fn open_connection(&self, key: ConnectionKey, direction: Direction, now: Now) {
-        let connection = Connection::open(direction, now);
-        match self.connections.entry(key) {
-            Entry::Occupied(mut other) => {
-                if !other.get().lives(&key, now) || other.get().phase == Phase::Closing {
-                    other.insert(connection);
-                }
-                return;
-            }
-            Entry::Vacant(free) => drop(free.insert(connection)),
-        }
-        self.connection_count.fetch_add(1, Relaxed);
-        self.tracking(key.eni).connections.fetch_add(1, Relaxed);
+    pub(crate) fn is_tracked(&self, key: &ConnectionKey, now: Tick) -> bool {
+        self.connections.get(key).is_some_and(|connection| connection.lives(now))
     }
 
     /// What an interface tracks.
@@ -250,88 +283,99 @@ impl State {
         known.unwrap_or_else(|| Arc::clone(&self.tracking.entry(eni).or_default()))
     }
 
-    /// Keeps which way the packets go that the interface `sender` sends on the connection of `sent`.
-    pub(crate) fn remember_way(&self, snapshot: &Snapshot, sender: u16, sent: &Headers, steps: &[Step]) {
-        let (key, generation) = (ConnectionKey::new(snapshot.eni(sender).serial, sent.flow), snapshot.generation);
-        let is_known = |way: &Way| way.generation == generation && way.is_that_of(steps);
-        let known = |c: &Connection| c.way.as_ref().is_some_and(is_known);
-        if self.connections.get(&key).is_none_or(|connection| known(&connection)) {
-            return;
+    /// The way of a packet that the interface `sender` sent, kept with its connection if it has one.
+    pub(crate) fn way(&self, snapshot: &Snapshot, sender: u16, sent: &Headers, steps: &[Step]) -> Arc<Way> {
+        let key = ConnectionKey::new(snapshot.eni(sender).serial, sent.flow);
+        let connection = self.connections.get(&key);
+        let known = connection.as_ref().and_then(|connection| connection.way());
+        if let Some(way) = known.filter(|way| way.generation == snapshot.generation && way.is_that_of(steps)) {
+            return way;
         }
-        let shared = self.ways.get(steps).map(|way| Arc::clone(way.key()));
-        let steps = shared.unwrap_or_else(|| {
-            let steps: Arc<[Step]> = steps.into();
-            self.ways.insert(Arc::clone(&steps), ());
-            steps
+        let name = Name { generation: snapshot.generation, ttl: sent.ttl, reversed: sent.flow != key.flow, steps };
+        let way = self.ways.of(&name, || {
+            let gateway = |step: &Step| match *step {
+                Step::Nat { nat, act } => Some((self.counters(snapshot.eni(snapshot.nat(nat).eni).serial), act)),
+                _ => None,
+            };
+            steps.iter().filter_map(gateway).collect()
         });
-        if let Some(mut connection) = self.connections.get_mut(&key) {
-            connection.way = Some(Way { steps, generation, ttl: sent.ttl, reversed: sent.flow != key.flow });
+        if let Some(connection) = connection {
+            connection.take_way(Arc::clone(&way));
         }
+        way
     }
 
-    /// What a NAT gateway has counted.
-    #[must_use]
-    pub fn metrics(&self, nat: Serial) -> Arc<NatMetrics> {
+    /// Where what a NAT gateway counts is added to.
+    pub(crate) fn counters(&self, nat: Serial) -> Arc<NatMetrics> {
         let known = self.metrics.get(&nat).map(|metrics| Arc::clone(&metrics));
         known.unwrap_or_else(|| Arc::clone(&self.metrics.entry(nat).or_default()))
     }
 
+    /// What a NAT gateway has counted.
+    #[must_use]
+    pub fn metrics(&self, nat: Serial) -> NatMetrics {
+        self.ways.counted(&self.counters(nat))
+    }
+
     /// All live connections.
-    pub fn connections(&self, now: Now) -> Vec<(ConnectionKey, Connection)> {
-        let all = self.connections.iter().filter(|entry| entry.lives(entry.key(), now));
-        all.map(|entry| (*entry.key(), entry.value().clone())).collect()
+    pub fn connections(&self, now: Tick) -> Vec<Arc<Connection>> {
+        self.connections.list().into_iter().filter(|connection| connection.lives(now)).collect()
     }
 
     /// All live NAT sessions.
-    pub fn sessions(&self, now: Now) -> Vec<(SessionKey, Session)> {
-        let all = self.sessions.iter().filter(|entry| entry.lives(now));
-        all.map(|entry| (*entry.key(), *entry.value())).collect()
+    pub fn sessions(&self, now: Tick) -> Vec<Arc<Session>> {
+        self.sessions.list().into_iter().filter(|session| session.lives(now)).collect()
+    }
+
+    /// How many records there are, also of flows that have ended and weren't swept yet.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            connections: self.connections.len(),
+            sessions: self.sessions.len(),
+            leases: self.leases.len(),
+            datagrams: self.datagrams.len(),
+        }
     }
 
     /// Forgets everything, as if nothing had ever been sent.
-    pub fn clear(&self) {
-        self.forget_connections(|_, _| true);
-        for (key, session) in take_out(&self.sessions, &self.session_count, |_, _| true) {
-            self.give_back(Lease::of(&key, session.endpoint), session.number);
+    pub fn clear(&self, now: Tick) {
+        let all = [Phase::Opening, Phase::Answered, Phase::Stream, Phase::Closing, Phase::Closed];
+        for shard in 0..SHARDS {
+            self.forget_connections(shard, |connection| connection.end(now, &all));
+            for session in self.sessions.sweep(shard, |session| session.end(now, true)) {
+                self.give_back(&session);
+            }
+            self.datagrams.sweep(shard, |_| true);
         }
-        take_out(&self.datagrams, &self.datagram_count, |_, _| true);
+        self.version.fetch_add(1, Release);
+        self.ways.clear();
         self.metrics.clear();
     }
 
-    /// Forgets what has ended. Locks one shard at a time; call it about once a second, off the packet path.
-    pub fn sweep(&self, now: Now) {
-        self.forget_connections(|key, connection| !connection.lives(key, now));
-        for (key, session) in take_out(&self.sessions, &self.session_count, |_, session| !session.lives(now)) {
-            self.end(&key, &session);
+    /// Forgets what has ended. Call it about once a second, off the packet path.
+    pub fn sweep(&self, now: Tick) {
+        for shard in 0..SHARDS {
+            self.sweep_shard(shard, now);
         }
-        take_out(&self.datagrams, &self.datagram_count, |_, datagram| !datagram.lives(now));
-        self.ways.retain(|way, ()| Arc::strong_count(way) > 1);
+        self.ways.sweep();
     }
 
-    fn forget_connections(&self, goes: impl Fn(&ConnectionKey, &Connection) -> bool) {
-        for (key, _) in take_out(&self.connections, &self.connection_count, goes) {
-            self.tracking(key.eni).connections.fetch_sub(1, Relaxed);
+    /// One of many parts, each of which is short.
+    fn sweep_shard(&self, shard: usize, now: Tick) {
+        self.forget_connections(shard, |connection| connection.end(now, &[Phase::Closed]));
+        for session in self.sessions.sweep(shard, |session| session.end(now, false)) {
+            self.end_session(&session);
+        }
+        self.datagrams.sweep(shard, |datagram| !datagram.lives(now));
+        self.towards.sweep(shard, |towards| Arc::strong_count(towards) == 1 && towards.leases.load(Relaxed) == 0);
+    }
+
+    fn forget_connections(&self, shard: usize, goes: impl Fn(&Arc<Connection>) -> bool) {
+        for connection in self.connections.sweep(shard, goes) {
+            self.tracking(connection.key.eni).connections.fetch_sub(1, Relaxed);
         }
     }
-}
-
-/// What goes from a table, already counted off. Nobody holds a guard while he looks at it.
-fn take_out<K: Copy + Eq + Hash, V: Clone>(
-    table: &DashMap<K, V, RandomState>,
-    count: &AtomicU64,
-    goes: impl Fn(&K, &V) -> bool,
-) -> Vec<(K, V)> {
-    let mut gone = Vec::new();
-    table.retain(|key, value| {
-        let goes = goes(key, value);
-        if goes {
-            gone.push((*key, value.clone()));
-            // One by one: packets may come in meanwhile.
-            count.fetch_sub(1, Relaxed);
-        }
-        !goes
-    });
-    gone
 }
 
 /// The truth as one walk sees it, with changes on top that aren't committed: a trace's reply sees what its request
@@ -340,73 +384,78 @@ fn take_out<K: Copy + Eq + Hash, V: Clone>(
 pub struct View<'a> {
     state: &'a State,
     pending: &'a [Change],
-    now: Now,
+    now: Tick,
 }
 
 impl<'a> View<'a> {
     /// The truth at `now`, with `pending` on top.
     #[must_use]
-    pub fn new(state: &'a State, pending: &'a [Change], now: Now) -> Self {
+    pub fn new(state: &'a State, pending: &'a [Change], now: Tick) -> Self {
         Self { state, pending, now }
     }
 
     /// Is there room for what a walk wants to open? It asks where it wants it, so that the hop which is refused is the
     /// one that drops the packet.
     pub(crate) fn room_for(&self, change: &Change) -> Result<(), DropReason> {
-        let is_full = |count: &AtomicU64, limit: u64| count.load(Relaxed) >= limit;
         let state = self.state;
-        match change {
-            Change::OpenSession(..) if is_full(&state.session_count, CAPACITY) => Err(DropReason::TableFull),
-            Change::OpenConnection(..) if is_full(&state.connection_count, CAPACITY) => Err(DropReason::TableFull),
-            Change::PinDatagram(..) if is_full(&state.datagram_count, DATAGRAMS) => Err(DropReason::TableFull),
-            Change::OpenConnection(key, _)
-                if is_full(&state.tracking(key.eni).connections, CONNECTIONS_PER_INTERFACE) =>
-            {
-                Err(DropReason::ConnectionsExhausted)
+        let has_room = match change {
+            Change::OpenSession(key, _) => {
+                state.sessions.len() < CAPACITY || state.sessions.any_beside(key, Session::is_unanswered).is_some()
             }
-            _ => Ok(()),
-        }
+            Change::OpenConnection(key, _)
+                if state.tracking(key.eni).connections.load(Relaxed) >= CONNECTIONS_PER_INTERFACE =>
+            {
+                return Err(DropReason::ConnectionsExhausted);
+            }
+            Change::OpenConnection(key, _) => {
+                let table = &state.connections;
+                table.len() < CAPACITY || table.any_beside(key, Connection::is_unanswered).is_some()
+            }
+            Change::PinDatagram(_) => state.datagrams.len() < DATAGRAMS,
+            _ => true,
+        };
+        if has_room { Ok(()) } else { Err(DropReason::TableFull) }
     }
 
-    /// Who opened the connection, and how far it is, if it lives.
-    pub(crate) fn connection(&self, key: &ConnectionKey) -> Option<(Direction, Phase)> {
+    /// The connection, if it lives.
+    pub(crate) fn connection(&self, key: &ConnectionKey) -> Option<Arc<Connection>> {
         let pending = self.pending.iter().find_map(|change| match change {
-            Change::OpenConnection(other, direction) if other == key => Some((*direction, Phase::Opening)),
+            Change::OpenConnection(other, direction) if other == key => {
+                Some(Arc::new(Connection::open(*key, *direction, self.now)))
+            }
             _ => None,
         });
-        let live =
-            || self.state.connections.get(key).filter(|c| c.lives(key, self.now)).map(|c| (c.direction, c.phase));
-        pending.or_else(live)
+        pending.or_else(|| self.state.connections.get(key).filter(|connection| connection.lives(self.now)))
     }
 
-    /// The gateway's end of the session, if it lives.
-    pub(crate) fn session(&self, key: &SessionKey) -> Option<Endpoint> {
-        let pending = self.pending.iter().find_map(|change| match change {
-            Change::OpenSession(other, endpoint) if other == key => Some(*endpoint),
+    /// The session, if it lives.
+    pub(crate) fn session(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        self.pending(|other, _| other == key)
+            .or_else(|| self.state.sessions.get(key).filter(|session| session.lives(self.now)))
+    }
+
+    fn pending(&self, is_it: impl Fn(&SessionKey, &Endpoint) -> bool) -> Option<Arc<Session>> {
+        self.pending.iter().find_map(|change| match change {
+            Change::OpenSession(key, endpoint) if is_it(key, endpoint) => {
+                Some(Arc::new(Session::open(*key, *endpoint, self.now)))
+            }
             _ => None,
-        });
-        pending.or_else(|| self.state.sessions.get(key).filter(|s| s.lives(self.now)).map(|s| s.endpoint))
+        })
     }
 
     /// The datagram, if its first fragment has passed.
-    pub(crate) fn datagram(&self, key: &DatagramKey) -> Option<Datagram> {
-        self.state.datagrams.get(key).map(|datagram| *datagram).filter(|datagram| datagram.lives(self.now))
+    pub(crate) fn datagram(&self, key: &DatagramKey) -> Option<Arc<Datagram>> {
+        self.state.datagrams.get(key).filter(|datagram| datagram.lives(self.now))
     }
 
     /// How many sessions go there.
     pub(crate) fn sessions_towards(&self, destination: &Destination) -> u32 {
-        self.state.towards.get(destination).map_or(0, |count| *count)
+        self.state.towards.get(destination).map_or(0, |towards| towards.leases.load(Relaxed))
     }
 
     /// The session that holds the lease.
-    pub(crate) fn lease(&self, lease: &Lease) -> Option<SessionKey> {
-        let pending = self.pending.iter().find_map(|change| match change {
-            Change::OpenSession(key, endpoint) if Lease::of(key, *endpoint) == *lease => Some(*key),
-            _ => None,
-        });
-        // The guard must be gone before the other map is read.
-        let holder = || self.state.leases.get(lease).map(|holder| holder.0);
-        let endpoint = Endpoint { address: lease.to.from, port: lease.port };
-        pending.or_else(|| holder().filter(|key| self.session(key) == Some(endpoint)))
+    pub(crate) fn lease(&self, lease: &Lease) -> Option<Arc<Session>> {
+        self.pending(|key, endpoint| Lease::of(key, *endpoint) == *lease)
+            .or_else(|| self.state.leases.get(lease).filter(|session| session.lives(self.now)))
     }
 }

@@ -10,15 +10,16 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
 use super::Sight;
-use crate::Now;
+use super::life::Life;
+use crate::Tick;
 
 /// Ports, and ICMP ids, that a NAT gateway uses (NAT-9, NAT-13).
 pub const PORTS: RangeInclusive<u16> = 1024..=u16::MAX;
 
-/// Idle time of every session (NAT-18, NAT-19).
-const IDLE: Now = Now::seconds(350);
-/// How long a TCP connection that both sides have closed is kept, for what is still on its way (as SG-19).
-const FINISHED: Now = Now::seconds(60);
+/// Idle time of every session, seconds (NAT-18, NAT-19).
+const IDLE: u32 = 350;
+/// How long a TCP connection that both sides have closed is kept, seconds, for what is still on its way (as SG-19).
+const FINISHED: u32 = 60;
 
 /// What a gateway puts in the place of a client's address and port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,58 +74,130 @@ impl Lease {
 }
 
 /// A NAT session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Session {
-    /// No other session of the lab has or had it.
-    pub number: u64,
+    /// Its inside.
+    pub key: SessionKey,
     /// The leased address and port.
     pub endpoint: Endpoint,
-    /// When it was opened.
-    pub opened: Now,
-    /// When its last packet passed.
-    pub last_seen: Now,
-    /// TCP: the far end has answered.
-    pub established: bool,
-    /// TCP: the client, and the far end, have sent a FIN.
-    pub fins: [bool; 2],
-    /// TCP: a RST was seen.
-    pub closed: bool,
+    life: Life,
+}
+
+/// How far a session is, in bits. TCP: the far end has answered; the client, and the far end, have sent a FIN; a RST
+/// was seen.
+const ESTABLISHED: u8 = 1;
+const FIN: [u8; 2] = [2, 4];
+const RESET: u8 = 8;
+/// It was idle for too long, or never opened, and its lease may be another's.
+const OVER: u8 = 16;
+
+fn is_finished(phase: u8) -> bool {
+    phase & RESET != 0 || FIN.iter().all(|fin| phase & fin != 0)
+}
+
+fn outlasts(phase: u8, last_seen: Tick, now: Tick) -> bool {
+    let patience = if is_finished(phase) { FINISHED } else { IDLE };
+    phase & (RESET | OVER) == 0 && now.since(last_seen) <= patience
+}
+
+/// The phase after a packet, and what the packet means for the connection, if it means anything.
+fn after(phase: u8, sight: Sight) -> (u8, Option<Seen>) {
+    let has = |flags: u8| sight.tcp_flags & flags == flags;
+    if phase & OVER != 0 {
+        return (phase, None);
+    }
+    let syn = has(tcp_flags::SYN) && !has(tcp_flags::ACK);
+    if syn && sight.from_opener && is_finished(phase) {
+        return (0, Some(Seen::Attempt));
+    }
+    let mut next = phase;
+    if has(tcp_flags::RST) {
+        next |= RESET;
+    }
+    if has(tcp_flags::FIN) {
+        next |= FIN[usize::from(!sight.from_opener)];
+    }
+    let establishes = phase & ESTABLISHED == 0 && !sight.from_opener && has(tcp_flags::SYN | tcp_flags::ACK);
+    if establishes {
+        next |= ESTABLISHED;
+    }
+    (next, establishes.then_some(Seen::Established))
 }
 
 impl Session {
     /// A session whose first packet passes now.
     #[must_use]
-    pub fn open(number: u64, endpoint: Endpoint, now: Now) -> Self {
-        Self { number, endpoint, opened: now, last_seen: now, established: false, fins: [false; 2], closed: false }
+    pub fn open(key: SessionKey, endpoint: Endpoint, now: Tick) -> Self {
+        Self::resume(key, endpoint, (0, now))
     }
 
-    /// What the packet means for the connection, if it means anything.
-    pub(super) fn see(&mut self, sight: Sight) -> Option<Seen> {
-        let has = |flags: u8| sight.tcp_flags & flags == flags;
-        let syn = has(tcp_flags::SYN) && !has(tcp_flags::ACK);
-        if syn && sight.from_opener && self.is_finished() {
-            *self = Self::open(self.number, self.endpoint, sight.now);
-            return Some(Seen::Attempt);
+    pub(super) fn resume(key: SessionKey, endpoint: Endpoint, life: (u8, Tick)) -> Self {
+        Self { key, endpoint, life: Life::new(life.0, life.1) }
+    }
+
+    pub(super) fn life(&self) -> (u8, Tick) {
+        self.life.load()
+    }
+
+    /// The lease that it holds.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        Lease::of(&self.key, self.endpoint)
+    }
+
+    /// A packet passed: is it in another phase now, and what did the packet mean?
+    pub(super) fn see(&self, sight: Sight) -> (bool, Option<Seen>) {
+        let next = |phase, last_seen: Tick| Some((after(phase, sight).0, last_seen.max(sight.at)));
+        let was = self.life.update(next).unwrap_or_else(|phase| phase);
+        let (now, seen) = after(was, sight);
+        (now != was, seen)
+    }
+
+    /// Its phase, if packets such as this one don't change it.
+    pub(crate) fn steady(&self, sight: Sight) -> Option<u8> {
+        let (phase, _) = self.life.load();
+        (phase & (RESET | OVER) == 0 && after(phase, sight).0 == phase).then_some(phase)
+    }
+
+    /// A packet passed that leaves it in `phase`: false if it isn't in that, or any more.
+    pub(crate) fn see_again(&self, phase: u8, at: Tick) -> bool {
+        let (now, last_seen) = self.life.load();
+        if now == phase && last_seen >= at {
+            return true;
         }
-        self.last_seen = self.last_seen.max(sight.now);
-        self.closed |= has(tcp_flags::RST);
-        self.fins[usize::from(!sight.from_opener)] |= has(tcp_flags::FIN);
-        let establishes = !self.established && !sight.from_opener && has(tcp_flags::SYN | tcp_flags::ACK);
-        self.established |= establishes;
-        establishes.then_some(Seen::Established)
+        let again = |now, last_seen| (now == phase && outlasts(now, last_seen, at)).then_some((now, at));
+        self.life.update(again).is_ok()
+    }
+
+    /// TCP: answered, and not closed.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        let (phase, _) = self.life.load();
+        phase & ESTABLISHED != 0 && !is_finished(phase)
     }
 
     /// TCP: ended as it should, by both sides or by a reset.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.closed || self.fins == [true; 2]
+    pub(super) fn is_finished(&self) -> bool {
+        is_finished(self.life.load().0)
+    }
+
+    /// TCP: nobody has answered yet.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.key.flow.protocol == 6 && self.life.load().0 & (ESTABLISHED | OVER) == 0
     }
 
     /// Not closed and not idle for too long.
     #[must_use]
-    pub fn lives(&self, now: Now) -> bool {
-        let patience = if self.is_finished() { FINISHED } else { IDLE };
-        !self.closed && now.since(self.last_seen) <= patience
+    pub fn lives(&self, now: Tick) -> bool {
+        let (phase, last_seen) = self.life.load();
+        outlasts(phase, last_seen, now)
+    }
+
+    /// Ends it if it doesn't live, or `whatever` it is; true if it is over then.
+    pub(super) fn end(&self, now: Tick, whatever: bool) -> bool {
+        let over =
+            |phase, last_seen| (whatever || !outlasts(phase, last_seen, now)).then_some((phase | OVER, last_seen));
+        self.life.update(over).is_ok()
     }
 }
 

@@ -172,7 +172,7 @@ fn an_error_that_a_rule_admits_lets_no_other_one_pass() {
     sim.send("a", &Packet::to(B, Body::Other { protocol: 1, bytes: error(A, B) }));
     sim.send("b", &Packet::to(A, Body::Other { protocol: 1, bytes: error(B, A) }));
     assert!(sim.received("a").is_empty() && sim.received("b").is_empty());
-    assert!(sim.engine.state().connections(sim.now).is_empty());
+    assert!(sim.engine.state().connections(sim.now.tick()).is_empty());
 }
 
 #[test]
@@ -338,8 +338,8 @@ fn sg_17_a_tracked_flow_outlives_its_rule() {
 fn sg_13_sg_17_an_untracked_flow_ends_with_its_rule() {
     let (b, _, mut sim) = echo_service(cidr("0.0.0.0/0"));
     let eni = sim.snapshot.eni(sim.port("b")).serial;
-    let tracked = sim.engine.state().connections(sim.now);
-    assert!(tracked.iter().all(|(key, _)| key.eni != eni), "SG-13: `b` doesn't track it");
+    let tracked = sim.engine.state().connections(sim.now.tick());
+    assert!(tracked.iter().all(|connection| connection.key.eni != eni), "SG-13: `b` doesn't track it");
     sim.publish(&b.world);
     sim.send("a", &tcp(B, 40_000, 7, tcp_flags::ACK));
     assert!(sim.received("b").is_empty());
@@ -356,7 +356,7 @@ fn sg_14_without_the_egress_rule_everything_is_tracked() {
     sim.send("a", &tcp(B, 40_000, 7, tcp_flags::SYN));
     assert_eq!(sim.received("a").len(), 1, "the answer passes because it is one");
     let eni = sim.snapshot.eni(sim.port("b")).serial;
-    assert!(sim.engine.state().connections(sim.now).iter().any(|(key, _)| key.eni == eni));
+    assert!(sim.engine.state().connections(sim.now.tick()).iter().any(|connection| connection.key.eni == eni));
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn sg_14_icmp_is_always_tracked() {
     let mut sim = admitting(Traffic::All, cidr("0.0.0.0/0"));
     assert!(answers(&mut sim, "a", B, 7));
     let eni = sim.snapshot.eni(sim.port("b")).serial;
-    assert!(sim.engine.state().connections(sim.now).iter().any(|(key, _)| key.eni == eni));
+    assert!(sim.engine.state().connections(sim.now.tick()).iter().any(|connection| connection.key.eni == eni));
 }
 
 #[test]
@@ -377,15 +377,15 @@ fn sg_15_nat_31_what_goes_through_a_nat_gateway_is_tracked_at_both_ends() {
     sim.open("destination", 7);
     sim.send("client", &tcp(DESTINATION, 40_000, 7, tcp_flags::SYN));
     assert_eq!(sim.received("client").len(), 1);
-    let connections = sim.engine.state().connections(sim.now);
+    let connections = sim.engine.state().connections(sim.now.tick());
     // By the first packet: at the target, where it is `assumed`, the answer would be tracked anyway.
     for (instance, opened) in [("client", Direction::Egress), ("destination", Direction::Ingress)] {
         let eni = sim.snapshot.eni(sim.port(instance)).serial;
-        let (_, connection) = connections.iter().find(|(key, _)| key.eni == eni).expect(instance);
+        let connection = connections.iter().find(|connection| connection.key.eni == eni).expect(instance);
         assert_eq!(connection.direction, opened, "{instance}");
     }
-    let way = &connections.iter().find(|(key, _)| key.flow.src == Ipv4Addr::new(10, 0, 0, 30)).unwrap().1.way;
-    let steps = &way.as_ref().unwrap().steps;
+    let sent = connections.iter().find(|connection| connection.key.flow.src == Ipv4Addr::new(10, 0, 0, 30)).unwrap();
+    let steps = &sent.way().unwrap().steps;
     let ruled = |step: &Step| matches!(step, Step::SecurityGroup { ruling: Ruling::Rule { .. }, .. });
     assert!(ruled(&steps[1]), "and the explanation says so");
 }
@@ -414,7 +414,7 @@ fn fill(sim: &Sim, name: &str) {
         let dst = Ipv4Addr::from(0x0a01_0000 + (n >> 16)).into();
         let flow = Flow { src: A.into(), dst, protocol: 17, src_port: n as u16, dst_port: 7 };
         let open = Change::OpenConnection(ConnectionKey::new(eni, flow), Direction::Egress);
-        assert!(sim.engine.state().commit(&Txn::from_iter([open]), sim.now));
+        assert!(sim.engine.state().commit(&Txn::from_iter([open]), sim.now.tick()));
     }
 }
 

@@ -30,8 +30,8 @@ fn seed_12b_eleven_steps_each_way_with_four_network_acls() {
 fn a_trace_changes_nothing() {
     let mut sim = Sim::new(&article("10.0.0.0/16").builder.world);
     let _ = sim.trace("source", DESTINATION, Kind::EchoRequest, (4711, 0));
-    assert!(sim.engine.state().connections(sim.now).is_empty());
-    assert!(sim.engine.state().sessions(sim.now).is_empty());
+    assert!(sim.engine.state().connections(sim.now.tick()).is_empty());
+    assert!(sim.engine.state().sessions(sim.now.tick()).is_empty());
     assert!(sim.drops().is_empty());
     assert!(answers(&mut sim, "source", DESTINATION, 4711));
 }
@@ -47,11 +47,11 @@ fn a_trace_is_what_the_flow_of_a_real_packet_keeps() {
     for (instance, journey) in [("source", there), ("destination", back)] {
         let eni = sim.snapshot.eni(sim.port(instance)).serial;
         let key = ConnectionKey::new(eni, journey.sent.flow);
-        let connections = sim.engine.state().connections(sim.now);
-        let (_, connection) = connections.iter().find(|(other, _)| *other == key).unwrap();
-        let kept = connection.way.as_ref().unwrap();
+        let connections = sim.engine.state().connections(sim.now.tick());
+        let connection = connections.iter().find(|connection| connection.key == key).unwrap();
+        let kept = connection.way().unwrap();
         assert_eq!(kept.steps.to_vec(), journey.way());
-        let words = sim.engine.recall(&sim.snapshot, sim.now, &key, connection);
+        let words = sim.engine.recall(&sim.snapshot, sim.now, connection);
         assert_eq!(words, journey.lines(&sim.snapshot), "in words too");
     }
 }
@@ -83,6 +83,6 @@ fn a_drop_leaves_no_state() {
     let mut sim = Sim::new(&article("10.0.0.0/24").builder.world);
     sim.send("source", &ping(DESTINATION, 7));
     sim.send("source", &tcp(Ipv4Addr::new(10, 0, 1, 99), 40_000, 80, tcp_flags::SYN));
-    assert!(sim.engine.state().connections(sim.now).is_empty());
-    assert!(sim.engine.state().sessions(sim.now).is_empty());
+    assert!(sim.engine.state().connections(sim.now.tick()).is_empty());
+    assert!(sim.engine.state().sessions(sim.now.tick()).is_empty());
 }

@@ -1,0 +1,355 @@
+//! Flows that a worker has forwarded and whose next packets need no walk: compiled edits, never the truth.
+//!
+//! Each direction of a flow is an entry of its own, made by its own packet's walk. An entry holds as long as what that
+//! walk has read: the snapshot, by its generation, and what it found in the flow state, each record in its phase or
+//! none where there was none. Whether those still hold is asked once a second and after each change of the state that
+//! could matter, by [`State::version`]; asking also writes down that the flow is in use. So a cache may vanish at any
+//! instant and nobody can tell.
+//!
+//! What only a walk can judge takes the walk although its flow is known ([`Key::of`], [`Entry::admits`]): packets that
+//! begin or end something, fragments, options, ICMP errors, a TTL that would run out, a size that would not fit.
+//!
+//! The index is a fixed array, of which the kernel gives only the pages that are used; entries are in chunks. So the
+//! cache grows and shrinks by one entry at a time, and nothing is ever moved but an entry into a gap.
+
+use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use arrayvec::ArrayVec;
+use foldhash::fast::RandomState;
+use minivpc_model::Serial;
+use minivpc_packet::{ETHERNET, Flow, FlowEdit, Kind, Mac, Parsed, tcp_flags};
+
+use crate::Tick;
+use crate::state::{Change, Connection, ConnectionKey, Phase, Session, State, Txn, Way};
+
+/// Most entries of a worker: as many as both directions of half the sessions that a lab may have.
+pub const CAPACITY: usize = (1 << 20) - 1;
+/// Places in a bucket of the index, which is a line of the processor's cache.
+const PLACES: usize = 16;
+const CHUNK: usize = 256;
+/// Bits of a place that number an entry, from 1; the others tell entries of a bucket apart.
+const NUMBER: u32 = 0x000f_ffff;
+/// Seconds after which an unused entry goes.
+const IDLE: u32 = 10;
+/// Most records that a cached flow may rest on: two connections and two NAT gateways.
+const MOST_RESTS: usize = 4;
+
+/// A worker's flows. Each worker has its own.
+pub struct Cache {
+    index: Vec<[u32; PLACES]>,
+    chunks: Vec<Vec<Entry>>,
+    len: usize,
+    capacity: usize,
+    hasher: RandomState,
+    /// Which entry [`Cache::tidy`] looks at next.
+    hand: usize,
+    metrics: Arc<CacheMetrics>,
+}
+
+/// What a worker's cache counts.
+#[derive(Debug, Default)]
+pub struct CacheMetrics {
+    /// Entries now.
+    pub entries: AtomicU64,
+    /// Packets that were forwarded by an entry.
+    pub hits: AtomicU64,
+    /// Packets that had to walk.
+    pub misses: AtomicU64,
+    /// Entries that had to go for others.
+    pub evictions: AtomicU64,
+}
+
+impl CacheMetrics {
+    /// Only the cache's worker writes, so nobody else's count gets lost.
+    fn add(counter: &AtomicU64) {
+        counter.store(counter.load(Relaxed) + 1, Relaxed);
+    }
+}
+
+/// A flow as it comes from a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    flow: Flow,
+    port: u16,
+    /// Echo replies have the flow that a request with its id in the other place would have.
+    is_echo_reply: bool,
+}
+
+impl Key {
+    /// The key of a packet whose flow may have an entry.
+    pub fn of(port: u16, packet: &Parsed) -> Option<Self> {
+        const ENDS: u8 = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
+        let headers = &packet.headers;
+        let is_echo_reply = match headers.kind {
+            Kind::Tcp(flags) if flags & ENDS != 0 => return None,
+            Kind::Tcp(_) | Kind::Udp | Kind::EchoRequest | Kind::Other => false,
+            Kind::EchoReply => true,
+            Kind::IcmpError { .. } | Kind::Icmp { .. } => return None,
+        };
+        let has_options = packet.l4 != ETHERNET + 20;
+        let may = headers.fragment.is_none() && !has_options;
+        may.then_some(Self { flow: headers.flow, port, is_echo_reply })
+    }
+
+    fn hash(&self, hasher: &RandomState) -> u64 {
+        let mut hasher = hasher.build_hasher();
+        let Flow { src, dst, protocol, src_port, dst_port } = self.flow;
+        match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                hasher.write_u64(u64::from(src.to_bits()) << 32 | u64::from(dst.to_bits()));
+            }
+            (src, dst) => {
+                let wide = |address| match address {
+                    IpAddr::V4(v4) => u128::from(v4.to_bits()),
+                    IpAddr::V6(v6) => v6.to_bits(),
+                };
+                hasher.write_u128(wide(src));
+                hasher.write_u128(wide(dst));
+            }
+        }
+        let ports = u64::from(src_port) << 48 | u64::from(dst_port) << 32;
+        hasher
+            .write_u64(ports | u64::from(protocol) << 24 | u64::from(self.is_echo_reply) << 16 | u64::from(self.port));
+        hasher.finish()
+    }
+}
+
+/// Something that a walk has read in the flow state, as it was.
+#[derive(Debug, Clone)]
+enum Rest {
+    Connection(Arc<Connection>, Phase),
+    Session(Arc<Session>, u8),
+    /// No connection of the packet's flow at this interface (SG-13).
+    Untracked(Serial),
+}
+
+/// What a walk has read, if it is all that it has read and packets like its own leave it as it is.
+pub struct Rests(ArrayVec<Rest, MOST_RESTS>);
+
+impl Rests {
+    /// What the walk read that has committed `txn`.
+    pub fn of(txn: &Txn) -> Option<Self> {
+        let rest = |change: &Change| match change {
+            Change::SeeConnection(connection, sight) => {
+                Some(Rest::Connection(Arc::clone(connection), connection.steady(*sight)?))
+            }
+            Change::SeeSession(session, sight) => Some(Rest::Session(Arc::clone(session), session.steady(*sight)?)),
+            Change::LeaveUntracked(key, _) => Some(Rest::Untracked(key.eni)),
+            // There was none, and now there is one: the next packet reads something else.
+            Change::OpenSession(..) | Change::OpenConnection(..) => None,
+            Change::PinDatagram(_) | Change::UnpinDatagram(_) => None,
+        };
+        let mut rests = ArrayVec::new();
+        for change in txn {
+            rests.try_push(rest(change)?).ok()?;
+        }
+        Some(Self(rests))
+    }
+
+    /// Do all hold? Whatever is in use is seen.
+    fn hold(&self, state: &State, flow: Flow, now: Tick) -> bool {
+        self.0.iter().all(|rest| match rest {
+            Rest::Connection(connection, phase) => connection.see_again(*phase, now),
+            Rest::Session(session, phase) => session.see_again(*phase, now),
+            Rest::Untracked(eni) => !state.is_tracked(&ConnectionKey::new(*eni, flow), now),
+        })
+    }
+}
+
+/// How the packets of a flow are forwarded.
+pub struct Entry {
+    /// The flow.
+    pub key: Key,
+    /// MAC addresses with which its packets come: source, destination.
+    pub macs: (Mac, Mac),
+    /// What they are changed to.
+    pub edit: FlowEdit,
+    /// Largest that the whole path carries, bytes of IP.
+    pub mtu: u16,
+    /// The port that they go to.
+    pub to: u16,
+    /// The snapshot that says so.
+    pub generation: u64,
+    /// Version of the state, and time, at which all of `rests` held.
+    pub held: (u64, Tick),
+    /// What it rests on.
+    pub rests: Rests,
+    /// Where they are counted.
+    pub way: Arc<Way>,
+}
+
+impl Entry {
+    fn admits(&self, packet: &Parsed, generation: u64) -> bool {
+        let headers = &packet.headers;
+        self.generation == generation
+            && (headers.src_mac, headers.dst_mac) == self.macs
+            && headers.ttl > self.edit.ttl()
+            && headers.size <= self.mtu
+    }
+}
+
+impl Cache {
+    /// An empty cache for at most so many flows; for none, it is off.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        let capacity = capacity.min(CAPACITY);
+        let buckets = (capacity * 2 / PLACES).next_power_of_two();
+        Self {
+            index: vec![[0; PLACES]; buckets],
+            chunks: Vec::new(),
+            len: 0,
+            capacity,
+            hasher: RandomState::default(),
+            hand: 0,
+            metrics: Arc::default(),
+        }
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<CacheMetrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Has it no entries?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Forgets all flows.
+    pub fn clear(&mut self) {
+        self.chunks.clear();
+        self.index.fill([0; PLACES]);
+        self.len = 0;
+        self.metrics.entries.store(0, Relaxed);
+    }
+
+    /// The entry that a packet may be forwarded by, now.
+    pub(crate) fn find(
+        &mut self,
+        state: &State,
+        generation: u64,
+        now: Tick,
+        key: &Key,
+        packet: &Parsed,
+    ) -> Option<&Entry> {
+        let found = self.number(key, key.hash(&self.hasher)).and_then(|number| {
+            let entry = &mut self.chunks[number / CHUNK][number % CHUNK];
+            if !entry.admits(packet, generation) {
+                return None;
+            }
+            // Before the records: what changes while they are read is asked again.
+            let held = (state.version(), now);
+            if entry.held != held {
+                if !entry.rests.hold(state, key.flow, now) {
+                    return None;
+                }
+                entry.held = held;
+            }
+            Some(number)
+        });
+        CacheMetrics::add(if found.is_some() { &self.metrics.hits } else { &self.metrics.misses });
+        found.map(|number| &self.chunks[number / CHUNK][number % CHUNK])
+    }
+
+    /// Keeps an entry, in the place of the flow's last one or else of another flow's if there is no more room.
+    pub(crate) fn insert(&mut self, entry: Entry) {
+        if self.capacity == 0 {
+            return;
+        }
+        let hash = entry.key.hash(&self.hasher);
+        if let Some(number) = self.number(&entry.key, hash) {
+            self.chunks[number / CHUNK][number % CHUNK] = entry;
+            return;
+        }
+        if self.len == self.capacity {
+            self.evict(hash as usize % self.len);
+        }
+        let bucket = self.bucket(hash);
+        if !self.index[bucket].contains(&0) {
+            let place = self.index[bucket][(hash >> 32) as usize % PLACES];
+            self.evict((place & NUMBER) as usize - 1);
+        }
+        let number = self.len;
+        if number / CHUNK == self.chunks.len() {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        self.chunks[number / CHUNK].push(entry);
+        self.len += 1;
+        self.point(bucket, 0, tag(hash) | (number as u32 + 1));
+        self.metrics.entries.store(self.len as u64, Relaxed);
+    }
+
+    /// Takes unused entries out of the next few, and says whether it has come to the last one.
+    pub fn tidy(&mut self, now: Tick) -> bool {
+        for _ in 0..CHUNK {
+            if self.hand >= self.len {
+                self.hand = 0;
+                return true;
+            }
+            let entry = &self.chunks[self.hand / CHUNK][self.hand % CHUNK];
+            if now.since(entry.held.1) > IDLE {
+                self.remove(self.hand);
+            } else {
+                self.hand += 1;
+            }
+        }
+        false
+    }
+
+    fn bucket(&self, hash: u64) -> usize {
+        hash as usize % self.index.len()
+    }
+
+    /// The number of a flow's entry.
+    fn number(&self, key: &Key, hash: u64) -> Option<usize> {
+        let tag = tag(hash);
+        let alike = self.index[self.bucket(hash)].iter().filter(|place| **place & !NUMBER == tag && **place != 0);
+        let numbers = alike.map(|place| (place & NUMBER) as usize - 1);
+        numbers.into_iter().find(|number| self.chunks[number / CHUNK][number % CHUNK].key == *key)
+    }
+
+    /// Changes a place of a bucket from one value to another.
+    fn point(&mut self, bucket: usize, from: u32, to: u32) {
+        if let Some(place) = self.index[bucket].iter_mut().find(|place| **place == from) {
+            *place = to;
+        }
+    }
+
+    fn evict(&mut self, number: usize) {
+        self.remove(number);
+        CacheMetrics::add(&self.metrics.evictions);
+    }
+
+    /// Takes an entry out; the last one gets its number.
+    fn remove(&mut self, number: usize) {
+        let last = self.len - 1;
+        let hash_of =
+            |cache: &Self, number: usize| cache.chunks[number / CHUNK][number % CHUNK].key.hash(&cache.hasher);
+        let (hash, last_hash) = (hash_of(self, number), hash_of(self, last));
+        self.point(self.bucket(hash), tag(hash) | (number as u32 + 1), 0);
+        let Some(entry) = self.chunks[last / CHUNK].pop() else { return };
+        if number != last {
+            self.point(
+                self.bucket(last_hash),
+                tag(last_hash) | (last as u32 + 1),
+                tag(last_hash) | (number as u32 + 1),
+            );
+            self.chunks[number / CHUNK][number % CHUNK] = entry;
+        }
+        if last.is_multiple_of(CHUNK) {
+            self.chunks.pop();
+        }
+        self.len = last;
+        self.metrics.entries.store(last as u64, Relaxed);
+    }
+}
+
+/// What of a hash stands beside an entry's number; its lowest bits are the bucket's.
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32 & !NUMBER
+}

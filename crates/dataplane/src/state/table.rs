@@ -1,0 +1,123 @@
+//! Records that all workers share, by a key that each of them has in it.
+//!
+//! Many small shards: a shard that grows moves few records, a sweep of one is short, and two workers seldom want the
+//! same one. The longest that anybody holds one is to look at its records once.
+
+use std::hash::{BuildHasher, Hash};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+/// With as many records as a lab may have a shard holds 256, and moves at most 224 when it grows.
+pub const SHARDS: usize = 4096;
+
+type Shard<T> = Mutex<HashTable<Arc<T>>>;
+
+pub struct Table<K, T> {
+    /// Made with the first record: most labs need few of their tables.
+    shards: OnceLock<Box<[Shard<T>]>>,
+    key_of: fn(&T) -> K,
+    hasher: RandomState,
+    /// Counted beside the shards, so that nobody visits all of them.
+    len: AtomicU64,
+}
+
+/// What became of a record that was to be put into a table.
+pub enum Put<T> {
+    /// It is there.
+    New,
+    /// It is there, and this one is gone.
+    Replaced(Arc<T>),
+    /// Another one is there, and stays.
+    Refused,
+}
+
+impl<K: Hash + Eq, T> Table<K, T> {
+    pub fn new(key_of: fn(&T) -> K) -> Self {
+        Self { shards: OnceLock::new(), key_of, hasher: RandomState::default(), len: AtomicU64::new(0) }
+    }
+
+    pub fn len(&self) -> u64 {
+        self.len.load(Relaxed)
+    }
+
+    /// The shard of a hash; within a shard a table takes the lowest and the highest bits.
+    fn lock(&self, hash: u64) -> MutexGuard<'_, HashTable<Arc<T>>> {
+        let shards = self.shards.get_or_init(|| (0..SHARDS).map(|_| Mutex::default()).collect());
+        shards[(hash >> 32) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn get(&self, key: &K) -> Option<Arc<T>> {
+        if self.is_empty() {
+            return None;
+        }
+        let hash = self.hasher.hash_one(key);
+        self.lock(hash).find(hash, |record| (self.key_of)(record) == *key).cloned()
+    }
+
+    /// Puts a record where none of its key is, or one that `yields`.
+    pub fn put(&self, record: &Arc<T>, yields: impl FnOnce(&T) -> bool) -> Put<T> {
+        let key = (self.key_of)(record);
+        let hash = self.hasher.hash_one(&key);
+        let rehash = |record: &Arc<T>| self.hasher.hash_one((self.key_of)(record));
+        let mut shard = self.lock(hash);
+        match shard.entry(hash, |other| (self.key_of)(other) == key, rehash) {
+            Entry::Vacant(free) => {
+                free.insert(Arc::clone(record));
+                self.len.fetch_add(1, Relaxed);
+                Put::New
+            }
+            Entry::Occupied(mut taken) if yields(taken.get()) => {
+                Put::Replaced(std::mem::replace(taken.get_mut(), Arc::clone(record)))
+            }
+            Entry::Occupied(_) => Put::Refused,
+        }
+    }
+
+    /// Takes this very record out, if it is there.
+    pub fn take(&self, record: &Arc<T>) -> bool {
+        let hash = self.hasher.hash_one((self.key_of)(record));
+        let mut shard = self.lock(hash);
+        let found = shard.find_entry(hash, |other| Arc::ptr_eq(other, record)).map(|found| drop(found.remove()));
+        if found.is_ok() {
+            self.len.fetch_sub(1, Relaxed);
+        }
+        found.is_ok()
+    }
+
+    /// Is there one beside which a record of this key would stand, that may go?
+    pub fn any_beside(&self, key: &K, may_go: impl Fn(&T) -> bool) -> Option<Arc<T>> {
+        let shard = self.lock(self.hasher.hash_one(key));
+        shard.iter().find(|record| may_go(record)).cloned()
+    }
+
+    /// Takes out what `goes` of one shard, and gives its memory back.
+    pub fn sweep(&self, shard: usize, goes: impl Fn(&Arc<T>) -> bool) -> Vec<Arc<T>> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let mut shard = self.lock((shard as u64) << 32);
+        let gone: Vec<_> = shard.extract_if(|record| goes(record)).collect();
+        if !gone.is_empty() {
+            self.len.fetch_sub(gone.len() as u64, Relaxed);
+            if shard.len() * 4 < shard.capacity() {
+                shard.shrink_to(0, |record| self.hasher.hash_one((self.key_of)(record)));
+            }
+        }
+        gone
+    }
+
+    /// All records, at about the same time.
+    pub fn list(&self) -> Vec<Arc<T>> {
+        let shards = self.shards.get().into_iter().flatten();
+        let records = |shard: &Shard<T>| shard.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        shards.flat_map(|shard| -> Vec<_> { records(shard) }).collect()
+    }
+}
