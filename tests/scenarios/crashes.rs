@@ -68,7 +68,8 @@ fn an_interrupted_up_leaves_no_lab() {
     let lab = Lab::write(&ARTICLE.replace("instances:\n", "instances:\n  more: { subnet: source, count: 200 }\n"));
     let directory = runtime().join(&lab.name);
     let mut up = lab.command(&["up"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until("it has begun", || directory.join("keeper.sock").exists());
+    // Before, there is nobody yet who could clear away.
+    until("it has begun", || directory.join("engine.log").exists());
     assert!(std::process::Command::new("kill").args(["-INT", &up.id().to_string()]).status().unwrap().success());
     let _ = up.wait();
     until("nothing is left", || !directory.exists());
