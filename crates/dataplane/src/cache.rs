@@ -25,13 +25,13 @@ use minivpc_packet::{ETHERNET, Flow, FlowEdit, Kind, Mac, Parsed, tcp_flags};
 use crate::Tick;
 use crate::state::{Change, Connection, ConnectionKey, Phase, Session, State, Txn, Way};
 
-/// Most entries of a worker: as many as both directions of half the sessions that a lab may have.
-pub const CAPACITY: usize = (1 << 20) - 1;
+/// Most entries of a worker: as many as both directions of all sessions that a lab may have.
+pub const CAPACITY: usize = (1 << 21) - 1;
 /// Places in a bucket of the index, which is a line of the processor's cache.
 const PLACES: usize = 16;
 const CHUNK: usize = 256;
 /// Bits of a place that number an entry, from 1; the others tell entries of a bucket apart.
-const NUMBER: u32 = 0x000f_ffff;
+const NUMBER: u32 = 0x001f_ffff;
 /// Seconds after which an unused entry goes.
 const IDLE: u32 = 10;
 /// Most records that a cached flow may rest on: two connections and two NAT gateways.
@@ -71,16 +71,16 @@ impl CacheMetrics {
 
 /// A flow as it comes from a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key {
-    flow: Flow,
+pub struct Key<'a> {
+    flow: &'a Flow,
     port: u16,
     /// Echo replies have the flow that a request with its id in the other place would have.
     is_echo_reply: bool,
 }
 
-impl Key {
+impl<'a> Key<'a> {
     /// The key of a packet whose flow may have an entry.
-    pub fn of(port: u16, packet: &Parsed) -> Option<Self> {
+    pub fn of(port: u16, packet: &'a Parsed) -> Option<Self> {
         const ENDS: u8 = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
         let headers = &packet.headers;
         let is_echo_reply = match headers.kind {
@@ -91,12 +91,12 @@ impl Key {
         };
         let has_options = packet.l4 != ETHERNET + 20;
         let may = headers.fragment.is_none() && !has_options;
-        may.then_some(Self { flow: headers.flow, port, is_echo_reply })
+        may.then_some(Self { flow: &headers.flow, port, is_echo_reply })
     }
 
     fn hash(&self, hasher: &RandomState) -> u64 {
         let mut hasher = hasher.build_hasher();
-        let Flow { src, dst, protocol, src_port, dst_port } = self.flow;
+        let Flow { src, dst, protocol, src_port, dst_port } = *self.flow;
         match (src, dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 hasher.write_u64(u64::from(src.to_bits()) << 32 | u64::from(dst.to_bits()));
@@ -161,27 +161,56 @@ impl Rests {
 
 /// How the packets of a flow are forwarded.
 pub struct Entry {
-    /// The flow.
-    pub key: Key,
+    flow: Flow,
+    port: u16,
+    is_echo_reply: bool,
     /// MAC addresses with which its packets come: source, destination.
-    pub macs: (Mac, Mac),
+    macs: (Mac, Mac),
     /// What they are changed to.
     pub edit: FlowEdit,
     /// Largest that the whole path carries, bytes of IP.
-    pub mtu: u16,
+    mtu: u16,
     /// The port that they go to.
     pub to: u16,
     /// The snapshot that says so.
-    pub generation: u64,
+    generation: u64,
     /// Version of the state, and time, at which all of `rests` held.
-    pub held: (u64, Tick),
-    /// What it rests on.
-    pub rests: Rests,
+    held: (u64, Tick),
+    rests: Rests,
     /// Where they are counted.
     pub way: Arc<Way>,
 }
 
+/// What a walk has learned of a flow.
+pub struct Learned {
+    /// What changes in its packets.
+    pub edit: FlowEdit,
+    /// Largest IP packet that the path carries, bytes; none if it is that of the interfaces.
+    pub mtu: Option<u16>,
+    /// The port that they go to.
+    pub to: u16,
+    /// The snapshot that says so.
+    pub generation: u64,
+    /// Version of the state before the walk, and its time.
+    pub read: (u64, Tick),
+    /// What it has read there.
+    pub rests: Rests,
+    /// Where the packets are counted.
+    pub way: Arc<Way>,
+}
+
 impl Entry {
+    fn new(key: &Key<'_>, macs: (Mac, Mac), learned: Learned) -> Self {
+        let Learned { edit, mtu, to, generation, read, rests, way } = learned;
+        let (flow, port, is_echo_reply) = (*key.flow, key.port, key.is_echo_reply);
+        let mtu = mtu.unwrap_or(u16::MAX);
+        Self { flow, port, is_echo_reply, macs, edit, mtu, to, generation, held: read, rests, way }
+    }
+
+    fn key(&self) -> Key<'_> {
+        Key { flow: &self.flow, port: self.port, is_echo_reply: self.is_echo_reply }
+    }
+
     fn admits(&self, packet: &Parsed, generation: u64) -> bool {
         let headers = &packet.headers;
         self.generation == generation
@@ -234,7 +263,7 @@ impl Cache {
         state: &State,
         generation: u64,
         now: Tick,
-        key: &Key,
+        key: &Key<'_>,
         packet: &Parsed,
     ) -> Option<&Entry> {
         let found = self.number(key, key.hash(&self.hasher)).and_then(|number| {
@@ -245,7 +274,7 @@ impl Cache {
             // Before the records: what changes while they are read is asked again.
             let held = (state.version(), now);
             if entry.held != held {
-                if !entry.rests.hold(state, key.flow, now) {
+                if !entry.rests.hold(state, *key.flow, now) {
                     return None;
                 }
                 entry.held = held;
@@ -257,12 +286,13 @@ impl Cache {
     }
 
     /// Keeps an entry, in the place of the flow's last one or else of another flow's if there is no more room.
-    pub(crate) fn insert(&mut self, entry: Entry) {
+    pub(crate) fn insert(&mut self, key: &Key<'_>, macs: (Mac, Mac), learned: Learned) {
         if self.capacity == 0 {
             return;
         }
-        let hash = entry.key.hash(&self.hasher);
-        if let Some(number) = self.number(&entry.key, hash) {
+        let entry = Entry::new(key, macs, learned);
+        let hash = key.hash(&self.hasher);
+        if let Some(number) = self.number(key, hash) {
             self.chunks[number / CHUNK][number % CHUNK] = entry;
             return;
         }
@@ -302,15 +332,20 @@ impl Cache {
     }
 
     fn bucket(&self, hash: u64) -> usize {
-        hash as usize % self.index.len()
+        // A power of two.
+        hash as usize & (self.index.len() - 1)
     }
 
     /// The number of a flow's entry.
-    fn number(&self, key: &Key, hash: u64) -> Option<usize> {
+    fn number(&self, key: &Key<'_>, hash: u64) -> Option<usize> {
         let tag = tag(hash);
-        let alike = self.index[self.bucket(hash)].iter().filter(|place| **place & !NUMBER == tag && **place != 0);
-        let numbers = alike.map(|place| (place & NUMBER) as usize - 1);
-        numbers.into_iter().find(|number| self.chunks[number / CHUNK][number % CHUNK].key == *key)
+        self.index[self.bucket(hash)].iter().find_map(|place| {
+            if place & !NUMBER != tag || *place == 0 {
+                return None;
+            }
+            let number = (place & NUMBER) as usize - 1;
+            (self.chunks[number / CHUNK][number % CHUNK].key() == *key).then_some(number)
+        })
     }
 
     /// Changes a place of a bucket from one value to another.
@@ -329,7 +364,7 @@ impl Cache {
     fn remove(&mut self, number: usize) {
         let last = self.len - 1;
         let hash_of =
-            |cache: &Self, number: usize| cache.chunks[number / CHUNK][number % CHUNK].key.hash(&cache.hasher);
+            |cache: &Self, number: usize| cache.chunks[number / CHUNK][number % CHUNK].key().hash(&cache.hasher);
         let (hash, last_hash) = (hash_of(self, number), hash_of(self, last));
         self.point(self.bucket(hash), tag(hash) | (number as u32 + 1), 0);
         let Some(entry) = self.chunks[last / CHUNK].pop() else { return };

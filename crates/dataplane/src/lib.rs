@@ -49,7 +49,7 @@ pub use snapshot::*;
 pub use trace::{Journey, Probe};
 pub use walk::{Answer, Verdict};
 
-use cache::{Entry, Key, Rests};
+use cache::{Key, Learned, Rests};
 use hops::router;
 use state::{NatKey, State, Traffic, Txn, View};
 use walk::{At, Walk};
@@ -154,28 +154,28 @@ impl Engine {
             let id = snapshot.eni(port).id;
             self.drops.count(reason, Component::NetworkInterface(id), subject, id, now);
         };
-        match parse(vnet, frame) {
+        // Looked at where it is: a copy of it takes as long as a look-up.
+        match &parse(vnet, frame) {
             Ok(Frame::Ipv4(packet)) => {
-                let key = Key::of(port, &packet);
-                let known = key.and_then(|key| cache.find(&self.state, snapshot.generation, now.tick(), &key, &packet));
+                let key = Key::of(port, packet);
+                let known = key.and_then(|key| cache.find(&self.state, snapshot.generation, now.tick(), &key, packet));
                 if let Some(entry) = known {
                     entry.way.count(packet.wire_packets, packet.wire_bytes);
-                    entry.edit.apply(&packet, vnet, frame);
+                    entry.edit.apply(packet, vnet, frame);
                     return emit(entry.to, vnet, frame);
                 }
-                let learned =
-                    self.forward(snapshot, now, At::Sent { eni: port }, (port, key), &packet, vnet, frame, emit);
-                if let Some(entry) = learned {
-                    cache.insert(entry);
+                let learned = self.forward(snapshot, now, At::Sent { eni: port }, port, packet, vnet, frame, emit);
+                if let (Some(key), Some(learned)) = (key, learned) {
+                    cache.insert(&key, (packet.headers.src_mac, packet.headers.dst_mac), learned);
                 }
             }
-            Ok(Frame::Arp(request)) => match answer_arp(snapshot, port, &request) {
-                Ok(mac) => emit(port, &VnetHeader::PLAIN, &reply::arp(&request, mac)),
+            Ok(Frame::Arp(request)) => match answer_arp(snapshot, port, request) {
+                Ok(mac) => emit(port, &VnetHeader::PLAIN, &reply::arp(request, mac)),
                 Err(reason) => drop(reason, Subject::Arp(request.target)),
             },
             Ok(Frame::Ipv6) => drop(DropReason::Ipv6, Subject::Frame),
-            Ok(Frame::Other(ether_type)) => drop(DropReason::NotIp, Subject::EtherType(ether_type)),
-            Err(check) => self.malformed(snapshot, now, port, check),
+            Ok(Frame::Other(ether_type)) => drop(DropReason::NotIp, Subject::EtherType(*ether_type)),
+            Err(check) => self.malformed(snapshot, now, port, *check),
         }
     }
 
@@ -186,19 +186,19 @@ impl Engine {
         self.drops.count(DropReason::Malformed(check), component, Subject::Frame, sender, now);
     }
 
-    /// Walks a packet from `at`. What is returned can forward those that come like it, if it came by the flow `key`.
+    /// Walks a packet from `at`. What it learns forwards those that come like it, if they may have an entry.
     #[allow(clippy::too_many_arguments)] // As `process`.
     fn forward(
         &self,
         snapshot: &Snapshot,
         now: Now,
         at: At,
-        (port, key): (u16, Option<Key>),
+        port: u16,
         packet: &Parsed,
         vnet: &mut VnetHeader,
         frame: &mut [u8],
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
-    ) -> Option<Entry> {
+    ) -> Option<Learned> {
         let Walked { verdict, after, steps, txn, mtu, version } =
             self.walk_and_commit(snapshot, now, at, packet.headers);
         self.count(snapshot, packet, &steps.0, verdict);
@@ -217,17 +217,17 @@ impl Engine {
                     }
                     Some(mtu) => fragments(packet, frame, mtu, |frame| emit(eni, &VnetHeader::PLAIN, frame)),
                 }
-                let (key, way) = (key.filter(|_| cut.is_none())?, way?);
-                Some(Entry {
-                    key,
-                    macs: (packet.headers.src_mac, packet.headers.dst_mac),
+                if cut.is_some() {
+                    return None;
+                }
+                Some(Learned {
                     edit: FlowEdit::between(&packet.headers, &after),
-                    mtu: mtu.unwrap_or(u16::MAX),
+                    mtu,
                     to: eni,
                     generation: snapshot.generation,
-                    held: (version, now.tick()),
+                    read: (version, now.tick()),
                     rests: Rests::of(&txn)?,
-                    way,
+                    way: way?,
                 })
             }
             Verdict::Answer { answer, from } => {
@@ -310,7 +310,7 @@ impl Engine {
         };
         let mut plain = VnetHeader::PLAIN;
         if let Ok(Frame::Ipv4(parsed)) = parse(&plain, &reply) {
-            self.forward(snapshot, now, from, (port, None), &parsed, &mut plain, &mut reply, emit);
+            self.forward(snapshot, now, from, port, &parsed, &mut plain, &mut reply, emit);
         }
     }
 }

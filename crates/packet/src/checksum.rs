@@ -13,11 +13,13 @@ pub fn add(sum: u64, bytes: &[u8]) -> u64 {
         }
     }
     let mut native: u64 = sums.iter().sum();
-    for word in blocks.remainder().chunks(4) {
-        let mut padded = [0; 4];
-        padded[..word.len()].copy_from_slice(word);
-        native += u64::from(u32::from_ne_bytes(padded));
+    let mut words = blocks.remainder().chunks_exact(4);
+    for word in &mut words {
+        native += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
     }
+    let mut last = [0; 4];
+    last.iter_mut().zip(words.remainder()).for_each(|(to, from)| *to = *from);
+    native += u64::from(u32::from_ne_bytes(last));
     sum + u64::from(u16::from_be_bytes(fold(native).to_ne_bytes()))
 }
 

@@ -100,7 +100,7 @@ pub fn parse(vnet: &VnetHeader, frame: &[u8]) -> Result<Frame, Malformed> {
     let ethernet = Ethernet2HeaderSlice::from_slice(frame).map_err(|_| Malformed::Short)?;
     let (src_mac, dst_mac) = (ethernet.source(), ethernet.destination());
     match ethernet.ether_type() {
-        EtherType::IPV4 => ipv4(vnet, frame, src_mac, dst_mac).map(Frame::Ipv4),
+        EtherType::IPV4 => ipv4(vnet, frame, src_mac, dst_mac),
         EtherType::IPV6 => Ok(Frame::Ipv6),
         EtherType::ARP => arp(&frame[ETHERNET..], src_mac),
         other => Ok(Frame::Other(other.0)),
@@ -122,7 +122,9 @@ fn arp(bytes: &[u8], src_mac: Mac) -> Result<Frame, Malformed> {
     }
 }
 
-fn ipv4(vnet: &VnetHeader, frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<Parsed, Malformed> {
+/// Makes its result in one piece, and where it is wanted: a packet's fields are written in small pieces, and a processor
+/// that is to copy them at once in larger ones waits.
+fn ipv4(vnet: &VnetHeader, frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<Frame, Malformed> {
     let packet = &frame[ETHERNET..];
     let ip = Ipv4HeaderSlice::from_slice(packet).map_err(|_| Malformed::Ipv4Header)?;
     let header = ip.slice().len();
@@ -140,25 +142,18 @@ fn ipv4(vnet: &VnetHeader, frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<P
         return Err(Malformed::Ipv4Header);
     }
 
-    let mut flow = Flow {
-        src: ip.source_addr().into(),
-        dst: ip.destination_addr().into(),
-        protocol: ip.protocol().0,
-        src_port: 0,
-        dst_port: 0,
-    };
     let fragment = ip.is_fragmenting_payload().then(|| Fragment {
         id: ip.identification(),
         first: place == 0,
         last: !ip.more_fragments(),
     });
-    let mut quoted_header = 0;
+    let (mut src_port, mut dst_port, mut quoted_header) = (0, 0, 0);
     let kind = match fragment {
         Some(Fragment { first: false, .. }) => Kind::Other,
         _ => match ip.protocol() {
             IpNumber::TCP => {
                 let tcp = TcpHeaderSlice::from_slice(payload).map_err(|_| Malformed::L4Header)?;
-                (flow.src_port, flow.dst_port) = (tcp.source_port(), tcp.destination_port());
+                (src_port, dst_port) = (tcp.source_port(), tcp.destination_port());
                 Kind::Tcp(tcp.slice()[13])
             }
             IpNumber::UDP => {
@@ -169,28 +164,43 @@ fn ipv4(vnet: &VnetHeader, frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<P
                 if whole && !(shortest..=payload.len()).contains(&usize::from(udp.length())) {
                     return Err(Malformed::L4Header);
                 }
-                (flow.src_port, flow.dst_port) = (udp.source_port(), udp.destination_port());
+                (src_port, dst_port) = (udp.source_port(), udp.destination_port());
                 Kind::Udp
             }
-            IpNumber::ICMP => icmp(payload, &mut flow, &mut quoted_header)?,
+            IpNumber::ICMP => {
+                let message = icmp(payload)?;
+                (src_port, dst_port, quoted_header) = (message.src_port, message.dst_port, message.quoted_header);
+                message.kind
+            }
             _ => Kind::Other,
         },
     };
     check_offload(vnet, kind, l4, fragment.is_some())?;
     let segments = Segments::of(vnet, kind, payload, header);
-    let headers = Headers {
-        src_mac,
-        dst_mac,
-        ttl: ip.ttl(),
-        flow,
-        kind,
-        size: segments.size,
-        dont_fragment: ip.dont_fragment(),
-        fragment,
-        mss_limit: None,
-    };
-    let (wire_packets, wire_bytes) = (segments.count, total as u32 + (segments.count - 1) * segments.headers);
-    Ok(Parsed { headers, l4, end, wire_packets, wire_bytes, quoted_header })
+    Ok(Frame::Ipv4(Parsed {
+        headers: Headers {
+            src_mac,
+            dst_mac,
+            ttl: ip.ttl(),
+            flow: Flow {
+                src: ip.source_addr().into(),
+                dst: ip.destination_addr().into(),
+                protocol: ip.protocol().0,
+                src_port,
+                dst_port,
+            },
+            kind,
+            size: segments.size,
+            dont_fragment: ip.dont_fragment(),
+            fragment,
+            mss_limit: None,
+        },
+        l4,
+        end,
+        wire_packets: segments.count,
+        wire_bytes: total as u32 + (segments.count - 1) * segments.headers,
+        quoted_header,
+    }))
 }
 
 /// The packets that a super-segment will be cut into; an ordinary packet is one.
@@ -223,26 +233,29 @@ impl Segments {
     }
 }
 
-fn icmp(payload: &[u8], flow: &mut Flow, quoted_header: &mut usize) -> Result<Kind, Malformed> {
+/// What an ICMP message says.
+struct Message {
+    kind: Kind,
+    /// The id of an echo request, and of a reply.
+    src_port: u16,
+    dst_port: u16,
+    quoted_header: usize,
+}
+
+fn icmp(payload: &[u8]) -> Result<Message, Malformed> {
     let [kind, code, _, _, id_high, id_low, _, _] = *payload.first_chunk::<ICMP_HEADER>().ok_or(Malformed::L4Header)?;
     let id = u16::from_be_bytes([id_high, id_low]);
-    Ok(match kind {
-        8 => {
-            flow.src_port = id;
-            Kind::EchoRequest
-        }
-        0 => {
-            flow.dst_port = id;
-            Kind::EchoReply
-        }
+    let (kind, src_port, dst_port, quoted_header) = match kind {
+        8 => (Kind::EchoRequest, id, 0, 0),
+        0 => (Kind::EchoReply, 0, id, 0),
         // Destination unreachable, source quench, redirect, time exceeded, parameter problem (RFC 792).
         3 | 4 | 5 | 11 | 12 => {
             let (quoted, header) = quote(&payload[ICMP_HEADER..])?;
-            *quoted_header = header;
-            Kind::IcmpError { kind, code, quoted }
+            (Kind::IcmpError { kind, code, quoted }, 0, 0, header)
         }
-        _ => Kind::Icmp { kind, code },
-    })
+        _ => (Kind::Icmp { kind, code }, 0, 0, 0),
+    };
+    Ok(Message { kind, src_port, dst_port, quoted_header })
 }
 
 /// The flow of a quoted packet and the length of its IP header. RFC 792 promises eight bytes behind that header.

@@ -40,8 +40,10 @@ use crate::drop::DropReason;
 use crate::explain::Step;
 use crate::snapshot::{Direction, Snapshot};
 
-/// Most connections, and most NAT sessions, of a lab.
-pub const CAPACITY: u64 = 1 << 20;
+/// Most NAT sessions of a lab.
+pub const SESSIONS: u64 = 1 << 20;
+/// Most connections of a lab: one at each end of as many sessions.
+pub const CONNECTIONS: u64 = 1 << 21;
 /// Most connections of one interface (SG-20); AWS's limit depends on the instance type, and isn't published.
 pub const CONNECTIONS_PER_INTERFACE: u64 = 1 << 18;
 /// Most datagrams of which fragments are on their way.
@@ -173,7 +175,7 @@ impl State {
 
     /// The lease comes before its session, so whoever finds a session may use its lease.
     fn open_session(&self, key: SessionKey, endpoint: Endpoint, now: Tick) -> Option<Arc<Session>> {
-        self.make_room(&self.sessions, &key, Session::is_unanswered, |session| {
+        self.make_room(&self.sessions, SESSIONS, &key, Session::is_unanswered, |session| {
             session.end(now, true);
             self.forget_session(session);
         });
@@ -199,11 +201,12 @@ impl State {
     fn make_room<K: std::hash::Hash + Eq, T>(
         &self,
         table: &Table<K, T>,
+        capacity: u64,
         key: &K,
         may_go: impl Fn(&T) -> bool,
         end: impl Fn(&Arc<T>),
     ) {
-        if table.len() >= CAPACITY
+        if table.len() >= capacity
             && let Some(unanswered) = table.any_beside(key, may_go)
         {
             end(&unanswered);
@@ -246,7 +249,7 @@ impl State {
 
     /// A connection that another worker opened meanwhile is the same connection. True if there is a new one.
     fn open_connection(&self, key: ConnectionKey, direction: Direction, now: Tick) -> bool {
-        self.make_room(&self.connections, &key, Connection::is_unanswered, |connection| {
+        self.make_room(&self.connections, CONNECTIONS, &key, Connection::is_unanswered, |connection| {
             connection.end(now, &[Phase::Opening]);
             self.forget_connection(connection);
         });
@@ -400,7 +403,7 @@ impl<'a> View<'a> {
         let state = self.state;
         let has_room = match change {
             Change::OpenSession(key, _) => {
-                state.sessions.len() < CAPACITY || state.sessions.any_beside(key, Session::is_unanswered).is_some()
+                state.sessions.len() < SESSIONS || state.sessions.any_beside(key, Session::is_unanswered).is_some()
             }
             Change::OpenConnection(key, _)
                 if state.tracking(key.eni).connections.load(Relaxed) >= CONNECTIONS_PER_INTERFACE =>
@@ -409,7 +412,7 @@ impl<'a> View<'a> {
             }
             Change::OpenConnection(key, _) => {
                 let table = &state.connections;
-                table.len() < CAPACITY || table.any_beside(key, Connection::is_unanswered).is_some()
+                table.len() < CONNECTIONS || table.any_beside(key, Connection::is_unanswered).is_some()
             }
             Change::PinDatagram(_) => state.datagrams.len() < DATAGRAMS,
             _ => true,

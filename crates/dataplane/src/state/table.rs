@@ -11,8 +11,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-/// With as many records as a lab may have a shard holds 256, and moves at most 224 when it grows.
-pub const SHARDS: usize = 4096;
+/// With as many records as a lab may have a shard holds about 256, and moves at most 224 when it grows.
+pub const SHARDS: usize = 8192;
 
 type Shard<T> = Mutex<HashTable<Arc<T>>>;
 
