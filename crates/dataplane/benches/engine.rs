@@ -9,8 +9,8 @@ use std::hint::black_box;
 use std::net::Ipv4Addr;
 
 use minivpc_dataplane::state::NatKey;
-use minivpc_dataplane::{CAPACITY, Cache, Engine, Now, Snapshot, compile, tcp_flags};
-use minivpc_model::{Op, Origin, Peer, PortRange, RouteTarget, SecurityGroupRule, Traffic};
+use minivpc_dataplane::{CAPACITY, Cache, Engine, Now, Snapshot, compile};
+use minivpc_model::{Peer, PortRange, RouteTarget, Traffic};
 use minivpc_packet::VnetHeader;
 use minivpc_testkit::random::Random;
 use minivpc_testkit::{Article, Body, Packet, article};

@@ -174,8 +174,9 @@ pub trait Recorder {
     fn step(&mut self, step: Step, before: &Headers, after: &Headers);
     /// A later hop changes what an earlier one, by its number, has decided.
     fn amend(&mut self, number: usize, change: impl FnOnce(&mut Step));
-    /// A rule was tried and didn't match; the step that follows is that of its hop.
-    fn miss(&mut self, _miss: Miss) {}
+    /// A rule doesn't speak of the packet, though it stands before the one that does; the step that follows is that of
+    /// its hop. The rules are asked only if somebody wants to know.
+    fn misses(&mut self, _all: impl Iterator<Item = Miss>) {}
 }
 
 /// A rule that didn't match.
@@ -242,8 +243,8 @@ impl Recorder for Full {
         }
     }
 
-    fn miss(&mut self, miss: Miss) {
-        self.misses.push(miss);
+    fn misses(&mut self, all: impl Iterator<Item = Miss>) {
+        self.misses.extend(all);
     }
 }
 

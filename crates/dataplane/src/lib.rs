@@ -18,6 +18,7 @@
 //! - `snapshot.rs`, `compile/`: the world as packets see it, immutable, one generation number.
 //! - `hops/`: one file per AWS component; `walk.rs`: their order.
 //! - `state/`: the truth about flows, shared by all workers, keyed by interface serials so that it outlives snapshots.
+//! - `rules.rs`: which rules of a list speak of a packet.
 //! - `explain.rs`: steps and their words; `drop.rs`: reasons; `drop_log.rs`: what was dropped.
 //!
 //! This crate does no I/O, reads no clock and draws no randomness: time and the NAT key are arguments. It never sees
@@ -29,6 +30,7 @@ mod drop;
 mod drop_log;
 mod explain;
 mod hops;
+mod rules;
 mod snapshot;
 pub mod state;
 mod trace;

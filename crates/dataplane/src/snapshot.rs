@@ -11,6 +11,8 @@ use minivpc_model::{
 use minivpc_packet::Mac;
 use prefix_trie::PrefixMap;
 
+use crate::rules::Rules;
+
 /// A world as packets see it. Made by [`compile`](crate::compile).
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -163,8 +165,8 @@ pub struct SecurityGroup {
     pub ingress: Vec<SecurityGroupRule>,
     /// What may go out.
     pub egress: Vec<SecurityGroupRule>,
-    /// Private addresses of the interfaces that carry it, sorted (SG-5).
-    pub members: Vec<IpAddr>,
+    pub(crate) ingress_rules: Rules,
+    pub(crate) egress_rules: Rules,
 }
 
 /// A rule of a security group.
@@ -191,6 +193,8 @@ pub struct NetworkAcl {
     pub ingress: Vec<NetworkAclEntry>,
     /// For what leaves the subnet, by rule number.
     pub egress: Vec<NetworkAclEntry>,
+    pub(crate) ingress_rules: Rules,
+    pub(crate) egress_rules: Rules,
 }
 
 /// An entry of a network ACL.
@@ -343,13 +347,13 @@ impl SecurityGroup {
             Direction::Ingress => &self.ingress,
         }
     }
-}
 
-impl SecurityGroupRule {
-    /// Is it for 0.0.0.0/0?
-    #[must_use]
-    pub fn is_for_everybody(&self) -> bool {
-        matches!(self.peer, Peer::Cidr(net) if net.prefix_len() == 0)
+    /// The same, to ask all of them at once.
+    pub(crate) fn at_once(&self, direction: Direction) -> &Rules {
+        match direction {
+            Direction::Egress => &self.egress_rules,
+            Direction::Ingress => &self.ingress_rules,
+        }
     }
 }
 
@@ -360,6 +364,14 @@ impl NetworkAcl {
         match direction {
             Direction::Egress => &self.egress,
             Direction::Ingress => &self.ingress,
+        }
+    }
+
+    /// The same, to ask all of them at once.
+    pub(crate) fn at_once(&self, direction: Direction) -> &Rules {
+        match direction {
+            Direction::Egress => &self.egress_rules,
+            Direction::Ingress => &self.ingress_rules,
         }
     }
 }

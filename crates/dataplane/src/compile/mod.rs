@@ -1,6 +1,6 @@
 //! Model to [`Snapshot`]: ids become dense indices, references become indices, rules keep where they came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -8,6 +8,7 @@ use minivpc_model as model;
 use minivpc_model::{Attachment, Peer, RouteTarget, Tags, World};
 use prefix_trie::PrefixMap;
 
+use crate::rules::{Rules, Whose};
 use crate::snapshot::*;
 
 /// More resources of one kind than a snapshot can number.
@@ -42,6 +43,8 @@ struct Compiler<'a> {
     nats: Index<model::NatGatewayId>,
     igws: Index<model::InternetGatewayId>,
     enis: Index<model::NetworkInterfaceId>,
+    /// Private addresses of the interfaces that carry a group, sorted (SG-5).
+    members: HashMap<model::SecurityGroupId, Vec<IpAddr>>,
 }
 
 /// Compiles a world.
@@ -59,6 +62,7 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
         nats: Index::new("NAT gateways", available(world).map(|x| x.id))?,
         igws: Index::new("internet gateways", world.internet_gateways().map(|x| x.id))?,
         enis: Index::new("network interfaces", world.network_interfaces().map(|x| x.id))?,
+        members: members(world),
     };
     let c = &compiler;
     let subnets: Vec<_> = world.subnets().map(|subnet| c.subnet(subnet)).collect();
@@ -81,6 +85,17 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
         nats: available(world).map(|nat| c.nat(nat)).collect(),
         igws: world.internet_gateways().map(igw).collect(),
     })
+}
+
+fn members(world: &World) -> HashMap<model::SecurityGroupId, Vec<IpAddr>> {
+    let mut members: HashMap<_, Vec<IpAddr>> = HashMap::new();
+    for eni in world.network_interfaces() {
+        for group in &eni.groups {
+            members.entry(*group).or_default().extend(eni.addresses().map(IpAddr::from));
+        }
+    }
+    members.values_mut().for_each(|addresses| addresses.sort_unstable());
+    members
 }
 
 fn available(world: &World) -> impl Iterator<Item = &model::NatGateway> {
@@ -163,17 +178,21 @@ impl Compiler<'_> {
     }
 
     fn group(&self, group: &model::SecurityGroup) -> SecurityGroup {
-        let carriers = self.world.network_interfaces().filter(|eni| eni.groups.contains(&group.id));
-        let mut members: Vec<IpAddr> =
-            carriers.flat_map(model::NetworkInterface::addresses).map(IpAddr::from).collect();
-        members.sort_unstable();
         let rules = |rules: &[model::SecurityGroupRule]| rules.iter().map(|rule| self.rule(rule)).collect();
+        let at_once = |rules: &[model::SecurityGroupRule]| {
+            let whose = |rule: &model::SecurityGroupRule| match rule.peer {
+                Peer::Cidr(block) => Whose::Block(block),
+                Peer::SecurityGroup(id) => Whose::Members(self.members.get(&id).map_or(&[], Vec::as_slice)),
+            };
+            Rules::new(&rules.iter().map(|rule| (rule.traffic, whose(rule))).collect::<Vec<_>>())
+        };
         SecurityGroup {
             id: group.id,
             name: group.name.clone(),
             ingress: rules(&group.ingress),
             egress: rules(&group.egress),
-            members,
+            ingress_rules: at_once(&group.ingress),
+            egress_rules: at_once(&group.egress),
         }
     }
 
@@ -202,11 +221,16 @@ fn acl(acl: &model::NetworkAcl) -> NetworkAcl {
         });
         compiled.collect()
     };
+    let at_once = |entries: &BTreeMap<u16, model::NetworkAclEntry>| {
+        Rules::new(&entries.values().map(|entry| (entry.traffic, Whose::Block(entry.cidr))).collect::<Vec<_>>())
+    };
     NetworkAcl {
         id: acl.id,
         name: name(&acl.tags, acl.id),
         ingress: entries(&acl.ingress),
         egress: entries(&acl.egress),
+        ingress_rules: at_once(&acl.ingress),
+        egress_rules: at_once(&acl.egress),
     }
 }
 

@@ -26,22 +26,18 @@ pub fn enter<R: Recorder>(walk: &mut Walk<'_, R>, eni: u16) -> Next {
 }
 
 fn evaluate<R: Recorder>(walk: &mut Walk<'_, R>, subnet: u16, direction: Direction, peer: IpAddr, next: At) -> Next {
-    let entries = walk.snapshot.acl(walk.snapshot.subnet(subnet).acl).entries(direction);
-    let mut found = None;
-    for (entry, index) in entries.iter().zip(0..) {
-        let matched = covers(entry.traffic, &walk.packet);
-        match matched.and_then(|()| if entry.cidr.contains(&peer) { Ok(()) } else { Err(Mismatch::Address) }) {
-            Ok(()) => {
-                found = Some((index, entry.action));
-                break;
-            }
-            Err(mismatch) => walk.recorder.miss(Miss { rule: index, group: None, mismatch }),
-        }
-    }
-    walk.pass(Step::NetworkAcl { subnet, direction, entry: found.map(|(index, _)| index) });
-    match found {
-        Some((_, RuleAction::Allow)) => Next::Go(next),
+    let acl = walk.snapshot.acl(walk.snapshot.subnet(subnet).acl);
+    let entries = acl.entries(direction);
+    let found = acl.at_once(direction).first(&walk.packet, peer, false);
+    let before = found.map_or(entries, |found| &entries[..usize::from(found)]);
+    walk.recorder.misses(before.iter().zip(0..).map(|(entry, rule)| {
+        let mismatch = covers(entry.traffic, &walk.packet).err().unwrap_or(Mismatch::Address);
+        Miss { rule, group: None, mismatch }
+    }));
+    walk.pass(Step::NetworkAcl { subnet, direction, entry: found });
+    match found.map(|found| entries[usize::from(found)].action) {
+        Some(RuleAction::Allow) => Next::Go(next),
         // NACL-2: what no entry matches is denied by the `*`.
-        Some((_, RuleAction::Deny)) | None => Next::End(Verdict::Drop(DropReason::NetworkAcl)),
+        Some(RuleAction::Deny) | None => Next::End(Verdict::Drop(DropReason::NetworkAcl)),
     }
 }

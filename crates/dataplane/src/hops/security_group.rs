@@ -1,12 +1,12 @@
 //! Security groups: stateful, allow only, at every guest's interface.
 
-use minivpc_model::{Peer, PortRange, Traffic};
+use minivpc_model::Peer;
 use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
 
 use super::covers;
 use crate::drop::DropReason;
 use crate::explain::{Mismatch, Miss, Recorder, Ruling, Step};
-use crate::snapshot::{Direction, Eni, SecurityGroupRule, Snapshot};
+use crate::snapshot::{Direction, Eni, Snapshot};
 use crate::state::{Change, Connection, ConnectionKey, Phase, Sight};
 use crate::walk::{At, Next, Verdict, Walk};
 
@@ -80,21 +80,39 @@ fn rule<R: Recorder>(walk: &mut Walk<'_, R>, eni: &Eni, direction: Direction) ->
     // SG-14: ICMP is always tracked.
     let untracked = matches!(walk.packet.kind, Kind::Tcp(_) | Kind::Udp)
         && is_untracked(walk.snapshot, eni, &walk.packet, direction);
+    let other = match direction {
+        Direction::Egress => walk.packet.flow.dst,
+        Direction::Ingress => walk.packet.flow.src,
+    };
     let mut allowed = Ruling::Denied;
     for &group in &eni.groups {
-        for (rule, number) in walk.snapshot.group(group).rules(direction).iter().zip(0..) {
-            match matches(walk, rule, direction) {
-                Ok(()) if untracked && rule.is_for_everybody() => return Ruling::Untracked { group, rule: number },
-                Ok(()) if allowed == Ruling::Denied => allowed = Ruling::Rule { group, rule: number },
-                Ok(()) => {}
-                Err(mismatch) => walk.recorder.miss(Miss { rule: number, group: Some(group), mismatch }),
-            }
-            if allowed != Ruling::Denied && !untracked {
-                return allowed;
-            }
+        let rules = walk.snapshot.group(group).at_once(direction);
+        if untracked && let Some(rule) = rules.first_for_everybody(&walk.packet) {
+            return Ruling::Untracked { group, rule };
+        }
+        match rules.first(&walk.packet, other, !walk.meta.middlebox) {
+            Some(rule) if allowed == Ruling::Denied => allowed = Ruling::Rule { group, rule },
+            Some(_) => {}
+            None => note_misses(walk, group, direction),
+        }
+        if allowed != Ruling::Denied && !untracked {
+            break;
         }
     }
     allowed
+}
+
+/// None of a group's rules speaks of the packet.
+fn note_misses<R: Recorder>(walk: &mut Walk<'_, R>, group: u16, direction: Direction) {
+    let rules = walk.snapshot.group(group).rules(direction);
+    walk.recorder.misses(rules.iter().zip(0..).map(|(rule, number)| {
+        let whose = match rule.peer {
+            Peer::Cidr(_) => Mismatch::Address,
+            Peer::SecurityGroup(_) => Mismatch::Group,
+        };
+        let mismatch = covers(rule.traffic, &walk.packet).err().unwrap_or(whose);
+        Miss { rule: number, group: Some(group), mismatch }
+    }));
 }
 
 /// An error belongs to the flow that it is about; all errors between two hosts would be one connection. A reset ends
@@ -125,41 +143,9 @@ fn is_related<R>(walk: &Walk<'_, R>, eni: &Eni, quoted: Flow, direction: Directi
 /// packet may be of the side that opened the flow or of the other.
 fn is_untracked(snapshot: &Snapshot, eni: &Eni, packet: &Headers, direction: Direction) -> bool {
     let back = Headers { flow: packet.flow.reversed(), ..*packet };
-    [(*packet, direction), (back, direction.opposite())].into_iter().any(|(packet, direction)| {
-        let mut rules = eni.groups.iter().flat_map(|group| snapshot.group(*group).rules(direction));
-        answers_pass(snapshot, eni, packet.flow.protocol, direction.opposite())
-            && rules.any(|rule| rule.is_for_everybody() && covers(rule.traffic, &packet).is_ok())
+    let rules = |direction| eni.groups.iter().map(move |group| snapshot.group(*group).at_once(direction));
+    [(packet, direction), (&back, direction.opposite())].into_iter().any(|(packet, direction)| {
+        rules(direction.opposite()).any(|rules| rules.pass_all(packet.flow.protocol))
+            && rules(direction).any(|rules| rules.first_for_everybody(packet).is_some())
     })
-}
-
-/// Does a rule let packets of a protocol through in this direction, from or to anybody, whatever the port?
-fn answers_pass(snapshot: &Snapshot, eni: &Eni, protocol: u8, direction: Direction) -> bool {
-    let mut rules = eni.groups.iter().flat_map(|group| snapshot.group(*group).rules(direction));
-    rules.any(|rule| {
-        let every_port = match rule.traffic {
-            Traffic::All => true,
-            Traffic::Tcp(ports) => protocol == 6 && ports == PortRange::ALL,
-            Traffic::Udp(ports) => protocol == 17 && ports == PortRange::ALL,
-            Traffic::Icmp { .. } | Traffic::Protocol(_) => false,
-        };
-        every_port && rule.is_for_everybody()
-    })
-}
-
-fn matches<R>(walk: &Walk<'_, R>, rule: &SecurityGroupRule, direction: Direction) -> Result<(), Mismatch> {
-    covers(rule.traffic, &walk.packet)?;
-    let other = match direction {
-        Direction::Egress => walk.packet.flow.dst,
-        Direction::Ingress => walk.packet.flow.src,
-    };
-    match (rule.peer, rule.peer_group) {
-        (Peer::Cidr(net), _) if net.contains(&other) => Ok(()),
-        (Peer::Cidr(_), _) => Err(Mismatch::Address),
-        (Peer::SecurityGroup(_), Some(group))
-            if !walk.meta.middlebox && walk.snapshot.group(group).members.binary_search(&other).is_ok() =>
-        {
-            Ok(())
-        }
-        (Peer::SecurityGroup(_), _) => Err(Mismatch::Group),
-    }
 }
