@@ -3,9 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
-use minivpc_control::{Described, Lab, Question, TracePacket, view};
+use minivpc_control::{Described, Lab, Moving, Question, TracePacket, view};
 use serde_json::Value;
 
 /// An AWS VPC on one Linux machine, with real packets.
@@ -71,9 +71,8 @@ pub enum Command {
         /// Node of the tun driver, where /dev/net/tun can't be used.
         #[arg(long, value_name = "PATH", env = minivpc_control::TUN)]
         tun: Option<PathBuf>,
-        /// The instances' links: `tun-tap` is several times slower, for machines that refuse the virtio-net header.
-        #[arg(long, value_name = "NAME", default_value = "virtio-net")]
-        backend: Backend,
+        #[command(flatten)]
+        path: PacketPath,
     },
     /// Show what `apply` would change.
     #[command(after_help = "Example:\n  minivpc plan lab.yaml")]
@@ -271,9 +270,8 @@ pub enum Command {
         /// Where the lab file was read.
         #[arg(long)]
         file: PathBuf,
-        /// The instances' links.
-        #[arg(long, default_value = "virtio-net")]
-        backend: Backend,
+        #[command(flatten)]
+        path: PacketPath,
     },
     /// Keeps the end of what it reads; started by `commands`.
     #[command(hide = true)]
@@ -350,19 +348,31 @@ impl From<Packet> for TracePacket {
     }
 }
 
+/// How packets are moved.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct PacketPath {
+    /// The instances' links: `tun-tap` is several times slower, for machines that refuse the virtio-net header.
+    #[arg(long, value_name = "NAME", default_value = "virtio-net")]
+    backend: Backend,
+    /// Threads that forward packets; each reads its own share of the instances' links.
+    #[arg(long, value_name = "N", default_value_t = Moving::sensible_workers(), value_parser = value_parser!(u16).range(1..=64))]
+    workers: u16,
+}
+
 /// What the instances' links are.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Backend {
+enum Backend {
     VirtioNet,
     TunTap,
 }
 
-impl From<Backend> for minivpc_control::Backend {
-    fn from(backend: Backend) -> Self {
-        match backend {
-            Backend::VirtioNet => Self::VirtioNet,
-            Backend::TunTap => Self::TunTap,
-        }
+impl From<PacketPath> for Moving {
+    fn from(PacketPath { backend, workers }: PacketPath) -> Self {
+        let backend = match backend {
+            Backend::VirtioNet => minivpc_control::Backend::VirtioNet,
+            Backend::TunTap => minivpc_control::Backend::TunTap,
+        };
+        Self { backend, workers }
     }
 }
 

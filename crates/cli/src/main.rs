@@ -23,7 +23,7 @@ use minivpc_control::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use arguments::{Arguments, Backend, Command, Scope};
+use arguments::{Arguments, Command, PacketPath, Scope};
 use progress::Progress;
 
 fn main() -> ExitCode {
@@ -57,7 +57,7 @@ impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failure {
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Up { file, tun, backend } => up(&file, tun.as_deref(), backend)?,
+        Command::Up { file, tun, path } => up(&file, tun.as_deref(), path)?,
         Command::Validate { file, json } => {
             let summary = read(&file, |file| validate(&file.text))?;
             let done = format!("{}: valid: {}", file.display(), print::summary(&summary));
@@ -128,16 +128,16 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             show(json, &described, || table::render(kind.action(), kind.part(&described), width()))?;
         }
         Command::Keeper { directory } => run_keeper(&directory)?,
-        Command::Engine { directory, file, backend } => run_engine(&directory, file, backend.into())?,
+        Command::Engine { directory, file, path } => run_engine(&directory, file, path.into())?,
         Command::Commands { directory, guest, log, commands } => run_commands(&directory, &guest, &log, &commands)?,
         Command::KeepLog { log } => keep_log(&log)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(file: &Path, tun: Option<&Path>, backend: Backend) -> Result<(), Failure> {
+fn up(file: &Path, tun: Option<&Path>, path: PacketPath) -> Result<(), Failure> {
     let progress = Progress::of(format!("building {}", file.display()));
-    let started = read(file, |file| Lab::up(file, tun, backend.into()))?;
+    let started = read(file, |file| Lab::up(file, tun, path.into()))?;
     drop(progress);
     let mut text = format!("{} is up: {}\n", started.lab.name(), print::summary(&started.summary));
     let status: view::Status = serde_json::from_value(started.lab.ask(&Question::Status)?)?;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::{fs, io};
 
-use minivpc_dataplane::state::Connection;
+use minivpc_dataplane::state::{CONNECTIONS, Connection, DATAGRAMS, SESSIONS};
 use minivpc_dataplane::{Kind, Probe, tcp_flags};
 use minivpc_host::LinkStats;
 use minivpc_model::{Attachment, FindError, InstanceId, NetworkInterfaceId, World};
@@ -92,6 +92,15 @@ impl Answers<'_> {
             internet_gateways: self.views.internet_gateways(),
             connections: state.connections(now.tick()).len(),
             drops: self.running.engine.drops().list().iter().map(|dropped| dropped.count).sum(),
+            tables: {
+                let counts = state.counts();
+                view::Tables {
+                    connections: view::Table { used: counts.connections, limit: CONNECTIONS },
+                    sessions: view::Table { used: counts.sessions, limit: SESSIONS },
+                    fragmented_datagrams: view::Table { used: counts.datagrams, limit: DATAGRAMS },
+                }
+            },
+            flow_cache: view::FlowCache::sum(self.running.publisher.flows()),
         }
     }
 

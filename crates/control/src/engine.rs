@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use minivpc_dataplane::Engine;
 use minivpc_dataplane::state::NatKey;
-use minivpc_host::{Backend, Clock, End, HostError, Keeper, Worker};
+use minivpc_host::{Clock, End, HostError, Keeper, Moving, workers};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
@@ -47,15 +47,15 @@ pub fn run_keeper(directory: &Path) -> Result<(), HostError> {
 }
 
 /// Runs the engine of the lab in `directory`; it dies with the keeper. Closes standard output when the lab is up; what
-/// stands there before is why it isn't. `file` is where the lab file was read; `backend` is for a lab's first engine.
+/// stands there before is why it isn't. `file` is where the lab file was read; `moving` is for a lab's first engine.
 ///
 /// # Errors
 /// When the lab can't come up.
-pub fn run_engine(directory: &Path, file: PathBuf, backend: Backend) -> Result<(), Box<dyn std::error::Error>> {
+pub fn run_engine(directory: &Path, file: PathBuf, moving: Moving) -> Result<(), Box<dyn std::error::Error>> {
     minivpc_host::detach();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // The commands of guests are the runtime's children.
-    let started = runtime.block_on(async { start(directory, file, backend) });
+    let started = runtime.block_on(async { start(directory, file, moving) });
     match started {
         Ok((running, moving)) => Ok(runtime.block_on(serve(running, moving, &directory.join("control.sock")))?),
         Err(failure) => {
@@ -70,25 +70,27 @@ pub fn run_engine(directory: &Path, file: PathBuf, backend: Backend) -> Result<(
     }
 }
 
-fn start(directory: &Path, path: PathBuf, backend: Backend) -> Result<(Running, Arc<Notify>), Failure> {
+fn start(directory: &Path, path: PathBuf, moving: Moving) -> Result<(Running, Arc<Notify>), Failure> {
     rustix::process::setsid().map_err(io::Error::from)?;
     log_to_stderr();
     let keeper = Keeper::connect(&directory.join("keeper.sock"))?;
     let saved = Saved::read(directory)?;
     let base = match &saved {
         Some(Saved { base, .. }) => Base { deaths: base.deaths + 1, ..*base },
-        None => Base { key: random_key(), clock: Clock::start(), backend, deaths: 0 },
+        None => Base { key: random_key(), clock: Clock::start(), moving, deaths: 0 },
     };
     let engine = Arc::new(Engine::new(base.key));
     let moving = Arc::new(Notify::new());
     let tell = Arc::clone(&moving);
-    let (worker, publisher) = Worker::new(Arc::clone(&engine), base.clock, move || tell.notify_one())?;
-    std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
-        // However it ends, a lab whose packets nobody moves must not look as if it were up.
-        let _end = EndProcess;
-        let failed = worker.run();
-        tracing::error!(?failed, "the worker ended");
-    })?;
+    let (workers, publisher) = workers(base.moving.workers, &engine, base.clock, move || tell.notify_one())?;
+    for (number, worker) in workers.into_iter().enumerate() {
+        std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            // However it ends, a lab whose packets nobody moves must not look as if it were up.
+            let _end = EndProcess;
+            let failed = worker.run();
+            tracing::error!(?failed, "a worker ended");
+        })?;
+    }
     let running = Running::new(directory.to_owned(), engine, publisher, keeper, base);
     match saved {
         Some(saved) => running.take_over(saved)?,

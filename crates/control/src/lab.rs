@@ -1,6 +1,6 @@
 //! A lab on this machine: its directory, its beginning and its end.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use minivpc_config::Mistake;
 use minivpc_dataplane::compile;
 use minivpc_host::doctor::check_tun;
-use minivpc_host::{Backend, HostError, Keeper, Process, TUN};
+use minivpc_host::{Backend, HostError, Keeper, Moving, Process, TUN};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
@@ -173,17 +173,17 @@ fn rfc3339(seconds: u64) -> String {
 }
 
 impl Lab {
-    /// Brings a lab up, with these TAPs. `tun` is a node of the tun driver, if it isn't the usual one.
+    /// Brings a lab up, whose frames are moved so. `tun` is a node of the tun driver, if it isn't the usual one.
     ///
     /// # Errors
     /// A mistake in the file, before anything is made; or what the machine refuses, and then nothing is left.
-    pub fn up(file: &LabFile, tun: Option<&Path>, backend: Backend) -> Result<Started, LabError> {
+    pub fn up(file: &LabFile, tun: Option<&Path>, moving: Moving) -> Result<Started, LabError> {
         let summary = validate(&file.text)?;
         check_tun(tun)?;
         let lab = Self::named(&summary.lab);
         let _turn = take_turn()?;
         lab.make_directory()?;
-        let started = lab.start(file, tun, backend);
+        let started = lab.start(file, tun, moving);
         if started.is_err() {
             // What failed is told; what cleaning up says would hide it.
             let _ = lab.remove();
@@ -364,7 +364,7 @@ impl Lab {
         }
     }
 
-    fn start(&self, file: &LabFile, tun: Option<&Path>, backend: Backend) -> Result<(), LabError> {
+    fn start(&self, file: &LabFile, tun: Option<&Path>, moving: Moving) -> Result<(), LabError> {
         let copy = self.file(LAB_FILE);
         fs::write(&copy, &file.text).map_err(at(&copy))?;
         let mut keeper = self.process("keeper")?;
@@ -377,8 +377,9 @@ impl Lab {
 
         let word = OsStr::new;
         let (directory, path) = (self.directory.as_os_str(), file.path.as_os_str());
-        let mut arguments = vec![word("engine"), directory, word("--file"), path];
-        if backend == Backend::TunTap {
+        let workers = OsString::from(moving.workers.to_string());
+        let mut arguments = vec![word("engine"), directory, word("--file"), path, word("--workers"), &workers];
+        if moving.backend == Backend::TunTap {
             arguments.extend([word("--backend"), word("tun-tap")]);
         }
         let arguments = arguments.into_iter().map(OsStr::to_owned).collect();

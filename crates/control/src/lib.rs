@@ -41,5 +41,5 @@ pub use lab::{Lab, LabError, Started, runtime, validate};
 pub use minivpc_config::{LONGEST, Mistake, Place, printable};
 pub use minivpc_host::doctor::{Finding, Health, examine};
 pub use minivpc_host::guest::exec::{Directory, exec};
-pub use minivpc_host::{Backend, HostError, LinkStats, TUN};
+pub use minivpc_host::{Backend, HostError, LinkStats, Moving, TUN};
 pub use protocol::{Change, Described, LabFile, Question, TracePacket};

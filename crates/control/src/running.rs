@@ -184,7 +184,7 @@ impl Running {
         for instance in next.world.instances().filter(|instance| instance.is_running()) {
             let old = current.guests.get(&instance.id).filter(|_| !restarted.contains(&instance.id));
             let run = next.guests.get(&instance.id).map(|guest| guest.run.clone()).unwrap_or_default();
-            let spec = guest::spec(&next, instance, self.base.backend).map_err(|refusal| refusal.to_string())?;
+            let spec = guest::spec(&next, instance, self.base.moving.backend).map_err(|refusal| refusal.to_string())?;
             let guest = match old {
                 Some(old) if old.can_stay(&spec, &run) => {
                     let spec = GuestSpec { name: old.spec.name.clone(), ..spec };
@@ -206,7 +206,7 @@ impl Running {
         self.saved(&next).write(&self.directory)?;
         let taps: BTreeMap<_, _> = next.guests.values().flat_map(|guest| &guest.taps).collect();
         let taps = snapshot.enis.iter().map(|eni| taps.get(&eni.id).map(|tap| Arc::clone(tap))).collect();
-        if let Err(error) = self.publisher.publish(Ports::new(snapshot, taps, self.base.backend)) {
+        if let Err(error) = self.publisher.publish(Ports::new(snapshot, taps, self.base.moving.backend)) {
             self.saved(current).write(&self.directory)?;
             return Err(error.into());
         }

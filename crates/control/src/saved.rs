@@ -9,7 +9,7 @@ use std::{fs, io};
 
 use minivpc_config::Lab;
 use minivpc_dataplane::state::{Checkpoint, NatKey};
-use minivpc_host::{Backend, Clock, GuestSpec};
+use minivpc_host::{Clock, GuestSpec, Moving};
 use minivpc_model::InstanceId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use crate::protocol::{LabFile, VERSION};
 pub(crate) struct Base {
     pub key: NatKey,
     pub clock: Clock,
-    pub backend: Backend,
+    pub moving: Moving,
     /// Engines that have died before.
     pub deaths: u32,
 }

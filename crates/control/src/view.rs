@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use minivpc_config::Lab;
 use minivpc_dataplane::state::{CONNECTIONS_PER_INTERFACE, NatMetrics, Tracking};
-use minivpc_dataplane::{Headers, Kind};
+use minivpc_dataplane::{CacheMetrics, Headers, Kind};
 use minivpc_host::LinkStats;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,56 @@ pub struct Status {
     pub connections: usize,
     /// Packets dropped.
     pub drops: u64,
+    /// How full the lab's tables are. When one is full, what is new is dropped (`MINIVPC_TABLE_FULL`), but for what an
+    /// unanswered TCP connection has to go for.
+    pub tables: Tables,
+    /// What was forwarded without being judged again.
+    pub flow_cache: FlowCache,
+}
+
+/// How full a lab's tables are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)] // Their names.
+pub struct Tables {
+    pub connections: Table,
+    pub sessions: Table,
+    pub fragmented_datagrams: Table,
+}
+
+/// How full a table is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Table {
+    /// Records, also of flows that have just ended.
+    pub used: u64,
+    /// Most of them.
+    pub limit: u64,
+}
+
+/// The flow caches of all workers together.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct FlowCache {
+    /// Threads that forward packets, each with a cache of its own.
+    pub workers: usize,
+    /// Flows in them, one for each direction.
+    pub entries: u64,
+    /// Packets that were forwarded by an entry.
+    pub hits: u64,
+    /// Packets of flows that may have an entry which had none that held.
+    pub misses: u64,
+    /// Entries that had to go for others.
+    pub evictions: u64,
+}
+
+impl FlowCache {
+    pub(crate) fn sum<'a>(workers: impl Iterator<Item = &'a CacheMetrics>) -> Self {
+        workers.fold(Self::default(), |sum, worker| Self {
+            workers: sum.workers + 1,
+            entries: sum.entries + worker.entries.load(Relaxed),
+            hits: sum.hits + worker.hits.load(Relaxed),
+            misses: sum.misses + worker.misses.load(Relaxed),
+            evictions: sum.evictions + worker.evictions.load(Relaxed),
+        })
+    }
 }
 
 /// An instance.

@@ -8,8 +8,8 @@
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 
-use minivpc_dataplane::state::NatKey;
-use minivpc_dataplane::{CAPACITY, Cache, Engine, Now, Snapshot, compile};
+use minivpc_dataplane::state::{NatKey, State};
+use minivpc_dataplane::{CAPACITY, Cache, Engine, Now, Snapshot, Tick, compile};
 use minivpc_model::{Peer, PortRange, RouteTarget, Traffic};
 use minivpc_packet::VnetHeader;
 use minivpc_testkit::random::Random;
@@ -43,26 +43,40 @@ fn destination(n: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 1, 20 + (n / usize::from(ENDS) % usize::from(ENDS)) as u8)
 }
 
-/// The article's world with more instances at both ends, whose groups have `rules` rules of which the last ones match,
-/// and with `routes` more routes.
+/// As many rules each way, in as many groups, as an interface may have, and as many routes as a table.
+const MOST_RULES: u16 = 300;
+const RULES_PER_GROUP: u16 = 60;
+const MOST_ROUTES: u16 = 490;
+
+/// The article's world with more instances at both ends, whose groups have `rules` rules each way of which only the last
+/// ones match, and with `routes` more routes.
 fn world(rules: u16, routes: u16) -> Article {
     let mut article = article("10.0.0.0/16");
     let (vpc, near, far) = (article.vpc, article.source, article.destination);
     let b = &mut article.builder;
-    let blocks = |n: u16| Peer::Cidr(format!("172.16.{}.{}/32", n / 256, n % 256).parse().unwrap());
-    let port = |n: u16| Traffic::Udp(PortRange { from: n, to: n });
-    let mut admitted: Vec<_> = (1..rules).map(|n| (port(n), blocks(n))).collect();
-    admitted.push((Traffic::All, Peer::Cidr("10.0.0.0/16".parse().unwrap())));
-    let group = b.group(vpc, "many", &admitted);
-    b.egress(group, &admitted);
+    let block = |n: u16| format!("172.16.{}.{}/32", n / 256, n % 256);
+    let rule = |n: u16| match n + 1 == rules {
+        true => (Traffic::All, Peer::Cidr("10.0.0.0/16".parse().unwrap())),
+        false => (Traffic::Udp(PortRange { from: n, to: n }), Peer::Cidr(block(n).parse().unwrap())),
+    };
+    let all: Vec<_> = (0..rules).map(rule).collect();
+    let parts = all.chunks(usize::from(RULES_PER_GROUP)).enumerate();
+    let groups = parts.map(|(n, rules)| {
+        let group = b.group(vpc, &format!("group-{n}"), rules);
+        b.egress(group, rules);
+        group
+    });
+    let groups: Vec<_> = groups.collect();
     for n in 0..ENDS {
-        b.instance(near, &format!("from-{n}"), &format!("10.0.0.{}", 20 + n), &[group], true);
-        b.instance(far, &format!("to-{n}"), &format!("10.0.1.{}", 20 + n), &[group], true);
+        b.instance(near, &format!("from-{n}"), &format!("10.0.0.{}", 20 + n), &groups, true);
+        b.instance(far, &format!("to-{n}"), &format!("10.0.1.{}", 20 + n), &groups, true);
     }
     let igw = b.world.internet_gateways().next().unwrap().id;
-    let table = b.world.route_table_of(b.world.subnet(near).unwrap()).unwrap().id;
-    for n in 0..routes {
-        b.route(table, &format!("172.16.{}.{}/32", n / 256, n % 256), RouteTarget::InternetGateway(igw));
+    for subnet in [near, article.nat] {
+        let table = b.world.route_table_of(b.world.subnet(subnet).unwrap()).unwrap().id;
+        for n in 0..routes {
+            b.route(table, &block(n), RouteTarget::InternetGateway(igw));
+        }
     }
     article
 }
@@ -86,11 +100,12 @@ impl Lab {
         self.snapshot.enis.iter().position(|eni| eni.ip == ip).unwrap() as u16
     }
 
-    /// The frame of the flow with this number: one of many clients' ports to one of many services.
+    /// The frame of the flow with this number: one of many clients' ports to one of 32 services, each of which a gateway
+    /// serves 55,000 times.
     fn frame(&self, n: usize) -> (u16, Vec<u8>) {
         let (src, dst) = (source(n), destination(n));
         let rest = n / usize::from(ENDS) / usize::from(ENDS);
-        let body = Body::Udp { from: 1024 + (rest % 60_000) as u16, to: 7, length: 64 };
+        let body = Body::Udp { from: 1024 + (rest / 4) as u16, to: 7 + (rest % 4) as u16, length: 64 };
         let port = self.port(src);
         let eni = self.snapshot.eni(port);
         let router = self.snapshot.subnet(eni.subnet).router_mac.0;
@@ -130,44 +145,51 @@ fn turned(frame: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Time of one packet of these flows, in random order, nanoseconds.
-fn hits(lab: &mut Lab, flows: &[(u16, Vec<u8>)], random: &mut Random) -> f64 {
+/// Time of a packet of so many flows, in random order, nanoseconds.
+fn hits(lab: &mut Lab, flows: usize, random: &mut Random) -> f64 {
     const ROUNDS: usize = 500;
-    // Asking for the time costs as much as some packets.
-    let mut batches: Vec<(u16, Vec<u8>)> = vec![flows[0].clone(); 4 * BATCH];
     let mut spent = 0;
     for _ in 0..ROUNDS {
-        for slot in &mut batches {
-            let (port, frame) = &flows[random.below(flows.len())];
-            slot.0 = *port;
-            slot.1.copy_from_slice(frame);
-        }
+        // More than one batch, for asking for the time costs as much as some packets.
+        let mut frames: Vec<_> = (0..4 * BATCH).map(|_| lab.frame(random.below(flows))).collect();
         let begin = processor_time();
-        for batch in batches.chunks_mut(BATCH) {
-            for (port, frame) in batch {
-                let (cache, mut vnet) = (&mut lab.cache, VnetHeader::PLAIN);
-                lab.engine.process(cache, &lab.snapshot, lab.now, *port, &mut vnet, frame, &mut |_, _, frame| {
-                    black_box(frame);
-                });
-            }
+        for (port, frame) in &mut frames {
+            let (cache, mut vnet) = (&mut lab.cache, VnetHeader::PLAIN);
+            lab.engine.process(cache, &lab.snapshot, lab.now, *port, &mut vnet, frame, &mut |_, _, frame| {
+                black_box(frame);
+            });
         }
         spent += processor_time() - begin;
     }
-    spent as f64 / (ROUNDS * batches.len()) as f64
+    spent as f64 / (ROUNDS * 4 * BATCH) as f64
 }
 
-fn main() {
-    let mut lab = Lab::new(&world(1, 0));
-    let one: Vec<_> = [lab.frame(0)].into();
-    lab.establish(one[0].0, &one[0].1.clone());
-    let mut random = Random(1);
-    let parse = || {
+/// Sends these flows' packets once, in batches: the processor time of a packet, and that of the longest batch.
+fn each_once(lab: &mut Lab, flows: std::ops::Range<usize>) -> (f64, u64) {
+    let (count, mut spent, mut longest) = (flows.len(), 0, 0);
+    let mut frames = flows.map(|n| lab.frame(n)).collect::<Vec<_>>();
+    for batch in frames.chunks_mut(BATCH) {
         let begin = processor_time();
-        for _ in 0..100_000 {
-            let _ = black_box(minivpc_packet::parse(&VnetHeader::PLAIN, black_box(&one[0].1)));
+        for (port, frame) in batch {
+            lab.send(*port, frame);
         }
-        (processor_time() - begin) as f64 / 1e5
-    };
+        let batch = processor_time() - begin;
+        spent += batch;
+        longest = longest.max(batch);
+    }
+    (spent as f64 / count as f64, longest)
+}
+
+fn medians<const N: usize>(mut of: [impl FnMut() -> f64; N]) -> [f64; N] {
+    let mut runs = vec![[0.0; N]; RUNS];
+    for run in &mut runs {
+        run.iter_mut().zip(&mut of).for_each(|(figure, measure)| *figure = measure());
+    }
+    std::array::from_fn(|n| median(runs.iter().map(|run| run[n]).collect()))
+}
+
+/// What a hit costs.
+fn of_hits() {
     let multiply = || {
         let begin = processor_time();
         let mut x = black_box(3_u64);
@@ -176,8 +198,113 @@ fn main() {
         }
         (processor_time() - begin) as f64 / 1e6
     };
-    row("(a multiplication)", format!("{:.2} ns", median((0..RUNS).map(|_| multiply()).collect())));
-    row("(reading a frame alone)", format!("{:.1} ns", median((0..RUNS).map(|_| parse()).collect())));
-    let hit = median((0..RUNS).map(|_| hits(&mut lab, &one, &mut random)).collect());
-    row("hit: NAT, two groups; 64 bytes of UDP", format!("{hit:.1} ns"));
+    row("(a multiplication, for comparison with other machines)", format!("{:.2} ns", medians([multiply])[0]));
+    let mut lab = Lab::new(&world(1, 0));
+    establish_all(&mut lab, 1);
+    let (port, one) = lab.frame(0);
+    let parse = || {
+        let begin = processor_time();
+        for _ in 0..100_000 {
+            let _ = black_box(minivpc_packet::parse(&VnetHeader::PLAIN, black_box(&one)));
+        }
+        (processor_time() - begin) as f64 / 1e5
+    };
+    row("(of a hit: reading the frame)", format!("{:.1} ns", medians([parse])[0]));
+    let labs = [(1, 0), (MOST_RULES, MOST_ROUTES)].map(|(rules, routes)| {
+        let mut lab = Lab::new(&world(rules, routes));
+        establish_all(&mut lab, 1);
+        lab
+    });
+    let [hit, large] = medians(labs.map(|mut lab| {
+        let mut random = Random(1);
+        move || hits(&mut lab, 1, &mut random)
+    }));
+    row("hit: NAT, two groups, 64 bytes of UDP", format!("{hit:.1} ns"));
+    row("hit: the same with 490 routes, and 300 rules each way at both ends", format!("{large:.1} ns"));
+    let count = allocation_counter::measure(|| {
+        let mut frame = [0; 106];
+        for _ in 0..1000 {
+            frame.copy_from_slice(&one);
+            let (cache, mut vnet) = (&mut lab.cache, VnetHeader::PLAIN);
+            lab.engine.process(cache, &lab.snapshot, lab.now, port, &mut vnet, &mut frame, &mut |_, _, _| ());
+        }
+    })
+    .count_total;
+    row("hit: allocations in 1,000 packets", format!("{count}"));
+}
+
+/// What a walk costs.
+fn of_walks() {
+    const FLOWS: usize = 20_000;
+    let labs = [(10, 10), (MOST_RULES, MOST_ROUTES)].map(|(rules, routes)| Lab::new(&world(rules, routes)));
+    let [few, many] = medians(labs.map(|mut lab| {
+        let mut sent = 0;
+        move || {
+            sent += FLOWS;
+            each_once(&mut lab, sent - FLOWS..sent).0
+        }
+    }));
+    row("first packet: NAT, two groups; 10 routes, 10 rules each way", format!("{few:.0} ns"));
+    row("first packet: the same with 490 routes, 300 rules each way", format!("{many:.0} ns"));
+}
+
+/// A million flows: how they come, what they cost, and how they go.
+fn of_a_million() {
+    const MILLION: usize = 1_000_000;
+    let mut small = Lab::new(&world(1, 0));
+    establish_all(&mut small, 1000);
+    let mut lab = Lab::new(&world(1, 0));
+    let mut longest = 0;
+    let first = allocation_counter::measure(|| longest = each_once(&mut lab, 0..MILLION).1);
+    row("growing to 10^6 flows: longest batch of 64 packets", format!("{:.0} µs", longest as f64 / 1e3));
+    let each = |bytes: i64| format!("{:.0} bytes", bytes as f64 / MILLION as f64);
+    row("a flow of one packet: memory", each(first.bytes_current));
+    let answered = allocation_counter::measure(|| establish_all(&mut lab, MILLION));
+    row(
+        "a flow with both directions in the cache: memory, all told",
+        each(first.bytes_current + answered.bytes_current),
+    );
+    let [few, many] = medians([(&mut small, 1000), (&mut lab, MILLION)].map(|(lab, flows)| {
+        let mut random = Random(1);
+        move || hits(lab, flows, &mut random)
+    }));
+    row("hit among 10^3 flows, uniformly random", format!("{few:.1} ns"));
+    row("hit among 10^6 flows, uniformly random", format!("{many:.1} ns"));
+    let later = lab.now.tick().0 + 1000;
+    let (cache, state) = (&mut lab.cache, lab.engine.state());
+    let longest = longest_turn(|_| !cache.tidy(Tick(later)) || !cache.is_empty());
+    row("expiring them: longest turn of the cache", format!("{longest:.0} µs"));
+    let longest = longest_turn(|turn| {
+        state.sweep_part(turn, Tick(later));
+        turn + 1 < State::PARTS
+    });
+    row("expiring them: longest turn of the state", format!("{longest:.0} µs"));
+    assert!(state.is_empty());
+}
+
+fn establish_all(lab: &mut Lab, flows: usize) {
+    for n in 0..flows {
+        let (port, frame) = lab.frame(n);
+        lab.establish(port, &frame);
+    }
+}
+
+/// Processor time of the longest turn, microseconds; each says whether there is another one.
+fn longest_turn(mut turn: impl FnMut(usize) -> bool) -> f64 {
+    let mut longest = 0;
+    for number in 0.. {
+        let begin = processor_time();
+        let goes_on = turn(number);
+        longest = longest.max(processor_time() - begin);
+        if !goes_on {
+            break;
+        }
+    }
+    longest as f64 / 1e3
+}
+
+fn main() {
+    of_hits();
+    of_walks();
+    of_a_million();
 }

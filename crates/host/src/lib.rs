@@ -42,4 +42,4 @@ pub use guest::{GuestSpec, InterfaceSpec, LinkStats};
 pub use keeper::{End, Keeper, Process, run_keeper};
 pub use process::detach;
 pub use tap::{Backend, TUN};
-pub use worker::{Ports, Publisher, Worker};
+pub use worker::{Moving, Ports, Publisher, Worker, workers};

@@ -1,16 +1,19 @@
-//! The packet loop: a plain thread that owns some TAPs' reading sides, and the clock.
+//! The packet loop: plain threads, each of which owns the reading sides of some TAPs and the flows that come from them.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use minivpc_dataplane::{Cache, Engine, Now, Snapshot};
+use minivpc_dataplane::{CAPACITY, Cache, CacheMetrics, Engine, Now, Snapshot};
 use minivpc_packet::VnetHeader;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
+use rustix::time::Timespec;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::error::{Context, HostError};
@@ -20,6 +23,26 @@ use crate::tap::Backend;
 const LONGEST: usize = VnetHeader::LEN + 14 + 65_535;
 /// Frames per TAP and turn, so that no guest starves another.
 const BURST: usize = 64;
+
+/// How a lab's frames are moved.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Moving {
+    /// Over which TAPs.
+    pub backend: Backend,
+    /// By so many threads, at least one.
+    pub workers: u16,
+}
+
+impl Moving {
+    /// Workers for this machine: half of its processors are left to the guests, and more than four would wait for
+    /// each other at a guest's link.
+    #[must_use]
+    pub fn sensible_workers() -> u16 {
+        const MOST: usize = 4;
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        (processors / 2).clamp(1, MOST) as u16
+    }
+}
 
 /// What is published at once: a snapshot, and the TAPs of its ports. A descriptor lives as long as a snapshot that
 /// names it, so its number can't be used again under a worker.
@@ -54,30 +77,50 @@ impl Ports {
 
 /// What epoll says when somebody has published; interfaces are named by their serials, which are shorter.
 const WAKE: u64 = u64::MAX;
+/// While there are flows in a worker's cache, how often it looks for unused ones, and how long it then waits between two
+/// parts of them.
+const TIDY_EVERY: Now = Now::seconds(1);
+const TIDY_PAUSE: Now = Now(1_000_000);
 
-/// Moves the frames of a lab.
+/// Moves the frames of some TAPs of a lab.
 pub struct Worker {
+    number: usize,
     engine: Arc<Engine>,
     ports: Arc<ArcSwap<Ports>>,
     clock: Clock,
-    epoll: Arc<OwnedFd>,
-    wake: Arc<OwnedFd>,
-    turned: Sender<u64>,
+    ears: Arc<Ears>,
+    turned: Sender<(usize, u64)>,
     asleep: Arc<AtomicBool>,
-    woken: Box<dyn Fn() + Send>,
+    woken: Arc<dyn Fn() + Send + Sync>,
+    flows: Cache,
 }
 
-/// Changes the world under a worker.
+/// What a worker listens with.
+struct Ears {
+    epoll: OwnedFd,
+    wake: OwnedFd,
+}
+
+impl Ears {
+    fn new() -> Result<Self, HostError> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll")?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("eventfd")?;
+        epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).context("epoll")?;
+        Ok(Self { epoll, wake })
+    }
+}
+
+/// Changes the world under the workers.
 pub struct Publisher {
     ports: Arc<ArcSwap<Ports>>,
-    epoll: Arc<OwnedFd>,
-    wake: Arc<OwnedFd>,
-    turned: Mutex<Receiver<u64>>,
+    workers: Vec<Arc<Ears>>,
+    turned: Mutex<Receiver<(usize, u64)>>,
     asleep: Arc<AtomicBool>,
+    flows: Vec<Arc<CacheMetrics>>,
 }
 
 impl Publisher {
-    /// Asks to be told, by the worker's `woken`, when packets move again.
+    /// Asks to be told, by the workers' `woken`, when packets move again.
     pub fn wake_me(&self) {
         self.asleep.store(true, SeqCst);
     }
@@ -88,6 +131,16 @@ impl Publisher {
         self.ports.load_full()
     }
 
+    /// What the workers' flow caches count.
+    pub fn flows(&self) -> impl Iterator<Item = &CacheMetrics> {
+        self.flows.iter().map(AsRef::as_ref)
+    }
+
+    /// Who reads an interface's TAP: one worker, always the same, so that its frames stay in order.
+    fn epoll_of(&self, serial: u32) -> &OwnedFd {
+        &self.workers[serial as usize % self.workers.len()].epoll
+    }
+
     /// Publishes `next`, and returns when no frame is forwarded by what was published before.
     ///
     /// # Errors
@@ -95,66 +148,85 @@ impl Publisher {
     pub fn publish(&self, next: Ports) -> Result<(), HostError> {
         let turned = self.turned.lock().unwrap_or_else(PoisonError::into_inner);
         let (before, generation) = (self.load(), next.snapshot.generation);
-        let mut added: Vec<&Arc<OwnedFd>> = Vec::new();
+        let mut added: Vec<(u32, &Arc<OwnedFd>)> = Vec::new();
         // Not an error of anybody's: a guest's link may be gone, and its TAP with it.
-        let forget = |tap: &Arc<OwnedFd>| {
-            let _ = epoll::delete(&self.epoll, tap);
+        let forget = |(serial, tap): (u32, &Arc<OwnedFd>)| {
+            let _ = epoll::delete(self.epoll_of(serial), tap);
         };
         for (serial, tap) in next.taps().filter(|(_, tap)| !before.has(tap)) {
             let data = epoll::EventData::new_u64(serial.into());
-            if let Err(error) = epoll::add(&self.epoll, tap, data, epoll::EventFlags::IN) {
+            if let Err(error) = epoll::add(self.epoll_of(serial), tap, data, epoll::EventFlags::IN) {
                 added.into_iter().for_each(forget);
                 return Err(error).context("epoll");
             }
-            added.push(tap);
+            added.push((serial, tap));
         }
-        before.taps().filter(|(_, tap)| !next.has(tap)).for_each(|(_, tap)| forget(tap));
+        before.taps().filter(|(_, tap)| !next.has(tap)).for_each(forget);
         self.ports.store(Arc::new(next));
-        rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).context("waking the worker")?;
-        while turned.recv().is_ok_and(|seen| seen != generation) {}
+        for worker in &self.workers {
+            rustix::io::write(&worker.wake, &1_u64.to_ne_bytes()).context("waking a worker")?;
+        }
+        let mut behind: Vec<_> = (0..self.workers.len()).collect();
+        while !behind.is_empty() {
+            // A worker that has ended forwards nothing, and takes the process with it.
+            let Ok((worker, seen)) = turned.recv() else { break };
+            behind.retain(|number| seen != generation || *number != worker);
+        }
         Ok(())
     }
 }
 
-impl Worker {
-    /// A worker for a lab, and how to publish to it. `woken` is called when packets move after [`Publisher::wake_me`].
-    ///
-    /// # Errors
-    /// What epoll refuses.
-    pub fn new(
-        engine: Arc<Engine>,
-        clock: Clock,
-        woken: impl Fn() + Send + 'static,
-    ) -> Result<(Self, Publisher), HostError> {
-        let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll")?);
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("eventfd")?;
-        let wake = Arc::new(wake);
-        epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN).context("epoll")?;
-        let ports = Arc::new(ArcSwap::from_pointee(Ports::new(Snapshot::default(), Vec::new(), Backend::default())));
-        let (turned, turns) = channel();
-        let publisher = Publisher {
+/// So many workers for a lab, and how to publish to them. `woken` is called when packets move after
+/// [`Publisher::wake_me`].
+///
+/// # Errors
+/// What epoll refuses.
+pub fn workers(
+    count: u16,
+    engine: &Arc<Engine>,
+    clock: Clock,
+    woken: impl Fn() + Send + Sync + 'static,
+) -> Result<(Vec<Worker>, Publisher), HostError> {
+    let ports = Arc::new(ArcSwap::from_pointee(Ports::new(Snapshot::default(), Vec::new(), Backend::default())));
+    let (turned, turns) = channel();
+    let (asleep, woken): (Arc<AtomicBool>, Arc<dyn Fn() + Send + Sync>) = (Arc::default(), Arc::new(woken));
+    let worker = |number| {
+        Ok(Worker {
+            number: usize::from(number),
+            engine: Arc::clone(engine),
             ports: Arc::clone(&ports),
-            epoll: Arc::clone(&epoll),
-            wake: Arc::clone(&wake),
-            turned: Mutex::new(turns),
-            asleep: Arc::default(),
-        };
-        let (asleep, woken) = (Arc::clone(&publisher.asleep), Box::new(woken));
-        Ok((Self { engine, ports, clock, epoll, wake, turned, asleep, woken }, publisher))
-    }
+            clock,
+            ears: Arc::new(Ears::new()?),
+            turned: turned.clone(),
+            asleep: Arc::clone(&asleep),
+            woken: Arc::clone(&woken),
+            flows: Cache::new(CAPACITY),
+        })
+    };
+    let all: Vec<_> = (0..count.max(1)).map(worker).collect::<Result<_, HostError>>()?;
+    let publisher = Publisher {
+        workers: all.iter().map(|worker| Arc::clone(&worker.ears)).collect(),
+        flows: all.iter().map(|worker| worker.flows.metrics()).collect(),
+        turned: Mutex::new(turns),
+        ports,
+        asleep,
+    };
+    Ok((all, publisher))
+}
 
+impl Worker {
     /// Forwards until the process ends.
     ///
     /// # Errors
     /// When epoll fails.
-    pub fn run(self) -> Result<(), HostError> {
+    pub fn run(mut self) -> Result<(), HostError> {
         let mut published = arc_swap::Cache::new(Arc::clone(&self.ports));
-        let mut flows = Cache::new(minivpc_dataplane::CAPACITY);
         let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
         let mut buffer = vec![0; LONGEST];
         let mut generation = 0;
+        let mut next_tidy = Now::default();
         loop {
-            let ready = match epoll::wait(&self.epoll, &mut events[..], None) {
+            let ready = match epoll::wait(&self.ears.epoll, &mut events[..], self.patience(next_tidy).as_ref()) {
                 Err(Errno::INTR) => continue,
                 result => result.context("epoll")?,
             };
@@ -163,21 +235,25 @@ impl Worker {
             if ports.snapshot.generation != generation {
                 generation = ports.snapshot.generation;
                 // Nobody publishes any more when the other side is gone.
-                let _ = self.turned.send(generation);
+                let _ = self.turned.send((self.number, generation));
             }
             for event in &events[..ready] {
                 let token = event.data.u64();
                 if token == WAKE {
-                    let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+                    let _ = rustix::io::read(&self.ears.wake, &mut [0; 8]);
                 }
                 // An interface that has just gone may still have been ready.
                 let serial = u32::try_from(token).ok();
                 let Some(&port) = serial.and_then(|serial| ports.ports.get(&serial)) else { continue };
                 for _ in 0..BURST {
-                    if !self.frame(&mut flows, ports, now, port, &mut buffer) {
+                    if !self.frame(ports, now, port, &mut buffer) {
                         break;
                     }
                 }
+            }
+            if now >= next_tidy && !self.flows.is_empty() {
+                let all = self.flows.tidy(now.tick());
+                next_tidy = Now(now.0 + if all { TIDY_EVERY } else { TIDY_PAUSE }.0);
             }
             // After the frames: whoever goes to sleep in between sees what they have changed.
             if self.asleep.load(SeqCst) && self.asleep.swap(false, SeqCst) {
@@ -186,8 +262,15 @@ impl Worker {
         }
     }
 
+    /// How long to sleep if nothing happens: for ever, unless there are flows that may become unused.
+    fn patience(&self, next_tidy: Now) -> Option<Timespec> {
+        let wait = next_tidy.since(self.clock.now()).0;
+        let wait = Timespec { tv_sec: (wait / 1_000_000_000) as i64, tv_nsec: (wait % 1_000_000_000) as i64 };
+        (!self.flows.is_empty()).then_some(wait)
+    }
+
     /// Reads and forwards one frame; false when there is none.
-    fn frame(&self, flows: &mut Cache, ports: &Ports, now: Now, port: u16, buffer: &mut [u8]) -> bool {
+    fn frame(&mut self, ports: &Ports, now: Now, port: u16, buffer: &mut [u8]) -> bool {
         let Some(Some(tap)) = ports.taps.get(usize::from(port)) else { return false };
         // Without the kernel's, a header of zeros says that there is nothing to be said.
         let start = match ports.backend {
@@ -201,7 +284,7 @@ impl Worker {
             Err(error) => {
                 // Somebody has deleted the link in the guest: it would be ready, and fail, for ever.
                 tracing::warn!(port, %error, "a TAP is gone");
-                let _ = epoll::delete(&self.epoll, tap);
+                let _ = epoll::delete(&self.ears.epoll, tap);
                 return false;
             }
         };
@@ -209,11 +292,17 @@ impl Worker {
             return true;
         };
         match VnetHeader::read(header) {
-            Ok(mut vnet) => {
-                self.engine.process(flows, &ports.snapshot, now, port, &mut vnet, frame, &mut |to, vnet, frame| {
+            Ok(mut vnet) => self.engine.process(
+                &mut self.flows,
+                &ports.snapshot,
+                now,
+                port,
+                &mut vnet,
+                frame,
+                &mut |to, vnet, frame| {
                     write(ports, to, vnet, frame);
-                })
-            }
+                },
+            ),
             Err(check) => self.engine.malformed(&ports.snapshot, now, port, check),
         }
         true

@@ -47,7 +47,7 @@ pub const CONNECTIONS: u64 = 1 << 21;
 /// Most connections of one interface (SG-20); AWS's limit depends on the instance type, and isn't published.
 pub const CONNECTIONS_PER_INTERFACE: u64 = 1 << 18;
 /// Most datagrams of which fragments are on their way.
-const DATAGRAMS: u64 = 1 << 16;
+pub const DATAGRAMS: u64 = 1 << 16;
 
 /// All flow state of a lab.
 pub struct State {
@@ -356,22 +356,25 @@ impl State {
         self.metrics.clear();
     }
 
+    /// Parts that are swept one after the other.
+    pub const PARTS: usize = SHARDS;
+
     /// Forgets what has ended. Call it about once a second, off the packet path.
     pub fn sweep(&self, now: Tick) {
-        for shard in 0..SHARDS {
-            self.sweep_shard(shard, now);
+        for part in 0..Self::PARTS {
+            self.sweep_part(part, now);
         }
         self.ways.sweep();
     }
 
-    /// One of many parts, each of which is short.
-    fn sweep_shard(&self, shard: usize, now: Tick) {
-        self.forget_connections(shard, |connection| connection.end(now, &[Phase::Closed]));
-        for session in self.sessions.sweep(shard, |session| session.end(now, false)) {
+    /// The same for one of [`State::PARTS`], which is short.
+    pub fn sweep_part(&self, part: usize, now: Tick) {
+        self.forget_connections(part, |connection| connection.end(now, &[Phase::Closed]));
+        for session in self.sessions.sweep(part, |session| session.end(now, false)) {
             self.end_session(&session);
         }
-        self.datagrams.sweep(shard, |datagram| !datagram.lives(now));
-        self.towards.sweep(shard, |towards| Arc::strong_count(towards) == 1 && towards.leases.load(Relaxed) == 0);
+        self.datagrams.sweep(part, |datagram| !datagram.lives(now));
+        self.towards.sweep(part, |towards| Arc::strong_count(towards) == 1 && towards.leases.load(Relaxed) == 0);
     }
 
     fn forget_connections(&self, shard: usize, goes: impl Fn(&Arc<Connection>) -> bool) {
