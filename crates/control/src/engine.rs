@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use minivpc_dataplane::Engine;
 use minivpc_dataplane::state::NatKey;
-use minivpc_host::{Clock, End, HostError, Keeper, Moving, workers};
+use minivpc_host::{Clock, End, HostError, Keeper, Moving, wait_like_others, workers};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
@@ -91,6 +91,8 @@ fn start(directory: &Path, path: PathBuf, moving: Moving) -> Result<(Running, Ar
             tracing::error!(?failed, "a worker ended");
         })?;
     }
+    // Only the workers go first; this thread starts the guests' commands.
+    wait_like_others();
     let running = Running::new(directory.to_owned(), engine, publisher, keeper, base);
     match saved {
         Some(saved) => running.take_over(saved)?,
@@ -124,22 +126,25 @@ impl Drop for EndProcess {
     }
 }
 
-/// Forgets flows that have ended, and writes down those that live, about once a second while there are any.
+/// Forgets flows that have ended or that no worker uses, and writes down those that live, about once a second while
+/// there are any.
 async fn keep_flows(running: Arc<Running>, moving: Arc<Notify>) {
     let state = running.engine.state();
     let mut written = 0;
     loop {
-        if state.is_empty() && written == 0 {
+        let cached = running.publisher.tidy();
+        if state.is_empty() && written == 0 && !cached {
             running.publisher.wake_me();
             if state.is_empty() {
                 moving.notified().await;
             }
         }
         let begin = Instant::now();
-        state.sweep(running.now().tick());
         let keeping = Arc::clone(&running);
         let kept = tokio::task::spawn_blocking(move || {
-            let flows = keeping.engine.state().checkpoint(keeping.now().tick());
+            let state = keeping.engine.state();
+            state.sweep(keeping.now().tick());
+            let flows = state.checkpoint(keeping.now().tick());
             saved::write_flows(&keeping.directory, &flows).map(|()| flows.flows())
         });
         match kept.await {

@@ -40,6 +40,6 @@ pub use clock::Clock;
 pub use error::HostError;
 pub use guest::{GuestSpec, InterfaceSpec, LinkStats};
 pub use keeper::{End, Keeper, Process, run_keeper};
-pub use process::detach;
+pub use process::{detach, wait_like_others};
 pub use tap::{Backend, TUN};
 pub use worker::{Moving, Ports, Publisher, Worker, workers};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -77,11 +77,6 @@ impl Ports {
 
 /// What epoll says when somebody has published; interfaces are named by their serials, which are shorter.
 const WAKE: u64 = u64::MAX;
-/// While there are flows in a worker's cache, how often it looks for unused ones, and how long it then waits between two
-/// parts of them.
-const TIDY_EVERY: Now = Now::seconds(1);
-const TIDY_PAUSE: Now = Now(1_000_000);
-
 /// Moves the frames of some TAPs of a lab.
 pub struct Worker {
     number: usize,
@@ -134,6 +129,15 @@ impl Publisher {
     /// What the workers' flow caches count.
     pub fn flows(&self) -> impl Iterator<Item = &CacheMetrics> {
         self.flows.iter().map(AsRef::as_ref)
+    }
+
+    /// Has the workers forget the flows that are unused: for about once a second. False if they have none at all.
+    pub fn tidy(&self) -> bool {
+        let flows = self.flows.iter().map(|flows| flows.entries.load(Relaxed));
+        let have: Vec<_> = self.workers.iter().zip(flows).filter(|(_, entries)| *entries > 0).collect();
+        // Full, it wakes as well.
+        have.iter().for_each(|(worker, _)| _ = rustix::io::write(&worker.wake, &1_u64.to_ne_bytes()));
+        !have.is_empty()
     }
 
     /// Who reads an interface's TAP: one worker, always the same, so that its frames stay in order.
@@ -224,9 +228,12 @@ impl Worker {
         let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
         let mut buffer = vec![0; LONGEST];
         let mut generation = 0;
-        let mut next_tidy = Now::default();
+        // A part of the cache at a time, frames in between. Nobody sleeps for a time: to set a timer costs more than to
+        // forward a frame.
+        let mut tidying = false;
         loop {
-            let ready = match epoll::wait(&self.ears.epoll, &mut events[..], self.patience(next_tidy).as_ref()) {
+            let at_once = tidying.then(Timespec::default);
+            let ready = match epoll::wait(&self.ears.epoll, &mut events[..], at_once.as_ref()) {
                 Err(Errno::INTR) => continue,
                 result => result.context("epoll")?,
             };
@@ -241,6 +248,7 @@ impl Worker {
                 let token = event.data.u64();
                 if token == WAKE {
                     let _ = rustix::io::read(&self.ears.wake, &mut [0; 8]);
+                    tidying = true;
                 }
                 // An interface that has just gone may still have been ready.
                 let serial = u32::try_from(token).ok();
@@ -251,22 +259,14 @@ impl Worker {
                     }
                 }
             }
-            if now >= next_tidy && !self.flows.is_empty() {
-                let all = self.flows.tidy(now.tick());
-                next_tidy = Now(now.0 + if all { TIDY_EVERY } else { TIDY_PAUSE }.0);
+            if tidying {
+                tidying = !self.flows.tidy(now.tick());
             }
             // After the frames: whoever goes to sleep in between sees what they have changed.
             if self.asleep.load(SeqCst) && self.asleep.swap(false, SeqCst) {
                 (self.woken)();
             }
         }
-    }
-
-    /// How long to sleep if nothing happens: for ever, unless there are flows that may become unused.
-    fn patience(&self, next_tidy: Now) -> Option<Timespec> {
-        let wait = next_tidy.since(self.clock.now()).0;
-        let wait = Timespec { tv_sec: (wait / 1_000_000_000) as i64, tv_nsec: (wait % 1_000_000_000) as i64 };
-        (!self.flows.is_empty()).then_some(wait)
     }
 
     /// Reads and forwards one frame; false when there is none.

@@ -7,6 +7,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::{GuestSpec, file_system};
 use crate::error::{Context, HostError};
+use crate::process::wait_like_others;
 
 const READY: u8 = b'r';
 
@@ -54,6 +55,7 @@ pub(crate) fn start(spec: &GuestSpec) -> Result<OwnedFd, HostError> {
 
 /// Never returns, also not by panic: this is a copy of the keeper.
 fn init(spec: &GuestSpec, mut keeper: std::os::unix::net::UnixStream) -> ! {
+    wait_like_others();
     let result = prepare(spec, &mut keeper);
     let _ = match &result {
         Ok(()) => keeper.write_all(&[READY]),

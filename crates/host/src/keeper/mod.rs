@@ -26,6 +26,7 @@ use protocol::{Reply, Request, receive, send};
 use crate::error::{Context, HostError};
 use crate::guest::network::GuestNetwork;
 use crate::guest::{GuestSpec, init, network};
+use crate::process::go_first;
 
 struct Guest {
     spec: GuestSpec,
@@ -64,6 +65,8 @@ pub enum End {
 pub fn run_keeper(listener: OwnedFd) -> Result<End, HostError> {
     rustix::process::setsid().context("setsid")?;
     std::env::set_current_dir("/").context("/")?;
+    // Inherited by the engine, which couldn't from inside the user namespace.
+    go_first();
     user_namespace::enter()?;
     let home = Home::new()?;
     let mut lab = Lab::default();
