@@ -18,11 +18,13 @@
 //! - `snapshot.rs`, `compile/`: the world as packets see it, immutable, one generation number.
 //! - `hops/`: one file per AWS component; `walk.rs`: their order.
 //! - `state/`: the truth about flows, shared by all workers, keyed by interface serials so that it outlives snapshots.
+//! - `capture.rs`: copies of packets, also of those inside, for whoever looks.
 //! - `explain.rs`: steps and their words; `drop.rs`: reasons; `drop_log.rs`: what was dropped.
 //!
 //! This crate does no I/O, reads no clock and draws no randomness: time and the NAT key are arguments. It never sees
 //! a file name.
 
+mod capture;
 mod compile;
 mod drop;
 mod drop_log;
@@ -38,6 +40,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use minivpc_packet::{Arp, Edit, Frame, Mac, Parsed, Segmentation, VnetHeader, fragments, parse, reply};
 
+pub use capture::{Armed, Bound, Captured, Point, Side, Sink};
 pub use compile::{TooMany, compile};
 pub use drop::DropReason;
 pub use drop_log::{DropLog, Dropped, Subject};
@@ -111,28 +114,54 @@ impl Engine {
         frame: &mut [u8],
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) {
-        let eni = snapshot.eni(port);
-        let drop =
-            |reason, subject| self.drops.count(reason, Component::NetworkInterface(eni.id), subject, eni.id, now);
-        match parse(vnet, frame) {
-            Ok(Frame::Ipv4(packet)) => {
-                self.forward(snapshot, now, At::Sent { eni: port }, port, &packet, vnet, frame, emit);
-            }
-            Ok(Frame::Arp(request)) => match answer_arp(snapshot, port, &request) {
-                Ok(mac) => emit(port, &VnetHeader::PLAIN, &reply::arp(&request, mac)),
-                Err(reason) => drop(reason, Subject::Arp(request.target)),
-            },
-            Ok(Frame::Ipv6) => drop(DropReason::Ipv6, Subject::Frame),
-            Ok(Frame::Other(ether_type)) => drop(DropReason::NotIp, Subject::EtherType(ether_type)),
-            Err(check) => self.malformed(snapshot, now, port, check),
-        }
+        let Some(armed) = &snapshot.armed else { return self.take(snapshot, now, port, vnet, frame, emit) };
+        armed.sent(snapshot, port, vnet, frame);
+        self.take(snapshot, now, port, vnet, frame, &mut |to, vnet, frame| {
+            armed.delivered(snapshot, to, frame);
+            emit(to, vnet, frame);
+        });
     }
 
-    /// Counts a frame that `port` sent with a header that can't be read.
-    pub fn malformed(&self, snapshot: &Snapshot, now: Now, port: u16, check: minivpc_packet::Malformed) {
+    /// Counts a frame that `port` sent behind a virtio-net header that can't be read.
+    pub fn malformed(&self, snapshot: &Snapshot, now: Now, port: u16, check: minivpc_packet::Malformed, frame: &[u8]) {
+        if let Some(armed) = &snapshot.armed {
+            armed.sent(snapshot, port, &VnetHeader::PLAIN, frame);
+        }
+        self.drop_frame(snapshot, now, port, DropReason::Malformed(check), Subject::Frame, frame);
+    }
+
+    fn take(
+        &self,
+        snapshot: &Snapshot,
+        now: Now,
+        port: u16,
+        vnet: &mut VnetHeader,
+        frame: &mut [u8],
+        emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
+    ) {
+        let (reason, subject) = match parse(vnet, frame) {
+            Ok(Frame::Ipv4(packet)) => {
+                return self.forward(snapshot, now, At::Sent { eni: port }, port, &packet, vnet, frame, emit);
+            }
+            Ok(Frame::Arp(request)) => match answer_arp(snapshot, port, &request) {
+                Ok(mac) => return emit(port, &VnetHeader::PLAIN, &reply::arp(&request, mac)),
+                Err(reason) => (reason, Subject::Arp(request.target)),
+            },
+            Ok(Frame::Ipv6) => (DropReason::Ipv6, Subject::Frame),
+            Ok(Frame::Other(ether_type)) => (DropReason::NotIp, Subject::EtherType(ether_type)),
+            Err(check) => (DropReason::Malformed(check), Subject::Frame),
+        };
+        self.drop_frame(snapshot, now, port, reason, subject, frame);
+    }
+
+    /// What isn't a packet is dropped by the interface that sent it.
+    fn drop_frame(&self, snapshot: &Snapshot, now: Now, port: u16, reason: DropReason, subject: Subject, frame: &[u8]) {
         let sender = snapshot.eni(port).id;
         let component = Component::NetworkInterface(sender);
-        self.drops.count(DropReason::Malformed(check), component, Subject::Frame, sender, now);
+        self.drops.count(reason, component, subject, sender, now);
+        if let Some(armed) = &snapshot.armed {
+            armed.dropped(reason, component, frame);
+        }
     }
 
     #[allow(clippy::too_many_arguments)] // A frame's parts and its surroundings; a struct for one caller would hide them.
@@ -147,7 +176,10 @@ impl Engine {
         frame: &mut [u8],
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) {
-        let (verdict, after, steps) = self.walk_and_commit(snapshot, now, at, packet.headers);
+        let (verdict, after, steps) = match &snapshot.armed {
+            None => self.walk_and_commit(snapshot, now, at, packet.headers, Quiet::default),
+            Some(armed) => self.walk_watched((snapshot, armed, now), at, port, (packet, vnet, frame)),
+        };
         self.count(snapshot, packet, &steps.0, verdict);
         match verdict {
             Verdict::Deliver { eni, cut } => {
@@ -162,34 +194,43 @@ impl Engine {
                         let component = Component::NetworkInterface(snapshot.eni(eni).id);
                         let sender = snapshot.eni(port).id;
                         self.drops.count(DropReason::TooLarge, component, Subject::Packet(after), sender, now);
+                        if let Some(armed) = &snapshot.armed {
+                            armed.dropped(DropReason::TooLarge, component, frame);
+                        }
                     }
                     Some(mtu) => fragments(packet, frame, mtu, |frame| emit(eni, &VnetHeader::PLAIN, frame)),
                 }
             }
             Verdict::Answer { answer, from } => {
-                self.answer(snapshot, now, port, (packet, vnet, frame), &after, (answer, from), emit);
+                let by = steps.0.last().copied();
+                self.answer(snapshot, now, port, (packet, vnet, frame), &after, (answer, from, by), emit);
             }
             Verdict::Drop(reason) => {
-                let last = steps.0.last().map(|step| step.component(snapshot));
                 let sender = snapshot.eni(port).id;
-                let component = last.unwrap_or(Component::NetworkInterface(sender));
-                self.drops.count(reason, component, Subject::Packet(after), sender, now);
+                self.drops.count(reason, steps.dropper(snapshot, port), Subject::Packet(after), sender, now);
             }
         }
     }
 
-    fn walk_and_commit(&self, snapshot: &Snapshot, now: Now, at: At, packet: Headers) -> (Verdict, Headers, Quiet) {
+    fn walk_and_commit<R: Recorder>(
+        &self,
+        snapshot: &Snapshot,
+        now: Now,
+        at: At,
+        packet: Headers,
+        recorder: impl Fn() -> R,
+    ) -> (Verdict, Headers, R) {
         for _ in 0..WALKS {
-            let mut steps = Quiet::default();
+            let mut recorder = recorder();
             let view = View::new(&self.state, &[], now);
-            let mut walk = Walk::new(snapshot, view, &self.key, now, packet, &mut steps);
+            let mut walk = Walk::new(snapshot, view, &self.key, now, packet, &mut recorder);
             let verdict = walk.run(at);
             let (after, txn) = (walk.packet, walk.txn);
             if self.state.commit(&txn, now) {
-                return (verdict, after, steps);
+                return (verdict, after, recorder);
             }
         }
-        (Verdict::Drop(DropReason::Contended), packet, Quiet::default())
+        (Verdict::Drop(DropReason::Contended), packet, recorder())
     }
 
     /// The NAT gateways on a packet's way count it, and the interface whose groups had no room to track it.
@@ -239,7 +280,7 @@ impl Engine {
         port: u16,
         (packet, vnet, frame): (&Parsed, &mut VnetHeader, &mut [u8]),
         arrived: &Headers,
-        (answer, from): (Answer, At),
+        (answer, from, by): (Answer, At, Option<Step>),
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) {
         // A quote shows the packet as it came to whom quotes it.
@@ -254,6 +295,9 @@ impl Engine {
             Answer::Echo => reply::echo(&packet, frame, NETWORK_TTL),
             Answer::TimeExceeded { .. } | Answer::FragmentationNeeded { .. } => return,
         };
+        if let Some(armed) = &snapshot.armed {
+            armed.said(snapshot, by, arrived, &mut reply);
+        }
         let mut plain = VnetHeader::PLAIN;
         if let Ok(Frame::Ipv4(parsed)) = parse(&plain, &reply) {
             self.forward(snapshot, now, from, port, &parsed, &mut plain, &mut reply, emit);
