@@ -1,4 +1,6 @@
-//! What a process of a lab sheds when it starts.
+//! What a process of a lab sheds when it starts, and how one of its user's ends in order.
+
+use std::thread;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -10,4 +12,35 @@ pub fn detach() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // A refusal shows when descriptors run out.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// Calls `then`, on a thread of its own, instead of ending when somebody interrupts this process. A second time ends it.
+/// Call it before there are other threads.
+pub fn on_interrupt(then: impl FnOnce() + Send + 'static) {
+    // SAFETY: local sets and actions, filled before they are read; only this process's own signals are asked for.
+    let set = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, std::ptr::null(), &mut action);
+            // As `nohup` wants it.
+            if action.sa_sigaction != libc::SIG_IGN || signal != libc::SIGHUP {
+                libc::sigaddset(&mut set, signal);
+            }
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        set
+    };
+    thread::spawn(move || {
+        let mut signal = 0;
+        // SAFETY: the set is blocked in all threads, and written by none.
+        unsafe { libc::sigwait(&set, &mut signal) };
+        then();
+        // SAFETY: as above. From here on the signals do what they do by default.
+        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut()) };
+        loop {
+            thread::park();
+        }
+    });
 }
