@@ -45,7 +45,7 @@ pub fn capture(
     let ended = output.end();
     match taken {
         // A reader that has gone (`| head`) is no failure.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ended?),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return ended,
         Err(error) => {
             let path = write.unwrap_or(Path::new("-"));
             return Err(format!("{}: {error}", path.display()).into());

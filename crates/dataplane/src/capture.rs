@@ -7,7 +7,8 @@
 //!
 //! MAC addresses inside are those of the link on which the packet is: at a NAT gateway those of its own interface and
 //! of its subnet's router. An internet gateway has no interface, and a hop that drops has none either: there the packet
-//! has the addresses of the link that it was on last.
+//! has the addresses of the link that it was on last. A packet that a gateway cuts into fragments is whole at the
+//! gateway, and cut where it is delivered.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -138,7 +139,7 @@ impl Armed {
         }
     }
 
-    /// What a NAT gateway says to the sender of a packet that `arrived` leaves by its interface.
+    /// What a NAT gateway says to the sender of a packet that `arrived` at it, on its way out by its interface.
     pub(crate) fn said(&self, snapshot: &Snapshot, by: Option<Step>, arrived: &Headers, reply: &mut [u8]) {
         let (Some(Step::Nat { nat, .. }), Some(macs)) = (by, reply.first_chunk_mut::<12>()) else { return };
         let gateway = Gateway::of(snapshot, nat);
