@@ -306,6 +306,11 @@ impl Running {
         (self.child.wait().unwrap().success(), std::mem::take(&mut self.printed))
     }
 
+    /// Has it ended?
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
         signal(&self.child, name);

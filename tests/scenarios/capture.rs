@@ -230,3 +230,18 @@ fn a_capture_ends_with_its_engine_and_says_so() {
     ping(&lab);
     assert!(has(&capture.wait(), "2 packets captured"));
 }
+
+#[test]
+fn a_second_interrupt_waits_for_no_engine() {
+    let lab = lab_or_skip!(ARTICLE);
+    let mut capture = lab.capture(&["source", "-w", "x.pcapng"]);
+    let engine = process(&lab, "engine").to_string();
+    let send = |signal: &str| assert!(Command::new("kill").args([signal, &engine]).status().unwrap().success());
+    send("-STOP");
+    until("its end", || {
+        capture.signal("INT");
+        capture.has_ended()
+    });
+    send("-CONT");
+    ping(&lab);
+}

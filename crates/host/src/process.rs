@@ -37,8 +37,12 @@ pub fn on_interrupt(then: impl FnOnce() + Send + 'static) {
         // SAFETY: the set is blocked in all threads, and written by none.
         unsafe { libc::sigwait(&set, &mut signal) };
         then();
-        // SAFETY: as above. From here on the signals do what they do by default.
-        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut()) };
+        // A shell has what it starts in the background ignore the terminal's.
+        // SAFETY: as above; no handler is installed.
+        unsafe {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
+        }
         loop {
             thread::park();
         }
