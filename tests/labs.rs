@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "scenarios/capture.rs"]
+mod capture;
 #[path = "scenarios/changes.rs"]
 mod changes;
 #[path = "scenarios/crashes.rs"]

@@ -179,6 +179,23 @@ impl Lab {
         capture
     }
 
+    /// Starts `minivpc capture`, and returns when packets are looked at.
+    pub fn capture(&self, arguments: &[&str]) -> Running {
+        let mut capture = Running::new(self.command(&[&["capture", "--lab", &self.name], arguments].concat()));
+        capture.until("listening on", |line| line.contains("listening on"));
+        capture
+    }
+
+    /// The same in a pipe to another command.
+    pub fn capture_into(&self, arguments: &str, command: &str) -> Running {
+        let script = format!("{} capture --lab {} {arguments} | {command}", minivpc().display(), self.name);
+        let mut shell = as_user("sh");
+        shell.args(["-c", &script]).current_dir(self.directory.path());
+        let mut pipe = Running::new(shell);
+        pipe.until("listening on", |line| line.contains("minivpc: listening on"));
+        pipe
+    }
+
     /// Waits until somebody listens on a TCP port of the instance.
     pub fn until_listening(&self, instance: &str, port: u16) {
         let wanted = format!(":{port:04X} 00000000:0000 0A");
@@ -277,10 +294,26 @@ impl Running {
     }
 
     /// Waits for its end, and returns all that it printed.
-    pub fn wait(mut self) -> Vec<String> {
+    pub fn wait(self) -> Vec<String> {
+        let (success, printed) = self.end();
+        assert!(success, "{printed:#?}");
+        printed
+    }
+
+    /// The same, and whether it succeeded.
+    pub fn end(mut self) -> (bool, Vec<String>) {
         self.printed.extend(self.lines.iter());
-        assert!(self.child.wait().unwrap().success(), "{:#?}", self.printed);
-        std::mem::take(&mut self.printed)
+        (self.child.wait().unwrap().success(), std::mem::take(&mut self.printed))
+    }
+
+    /// Has it ended?
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        signal(&self.child, name);
     }
 }
 

@@ -22,6 +22,7 @@ Examples:
   minivpc up configs/nat-gateway-east-west/lab.yaml
   minivpc exec source -- traceroute 10.0.1.55
   minivpc trace source destination
+  minivpc capture source destination -- icmp
   minivpc down
 
 Completion: source <(COMPLETE=bash minivpc)      Man pages: minivpc man DIRECTORY"
@@ -33,13 +34,25 @@ pub struct Arguments {
 
 /// For completion: the instances of the labs that are up.
 fn instances(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let labs = Lab::all().unwrap_or_default();
-    let statuses = labs.iter().filter_map(|lab| lab.ask(&Question::Status).ok());
-    let names = statuses.flat_map(|status| {
-        let status: Option<view::Status> = serde_json::from_value(status).ok();
-        status.map(|status| status.instances.into_iter().map(|instance| instance.name)).into_iter().flatten()
+    let instances = statuses().into_iter().flat_map(|status| status.instances);
+    beginning_with(typed, instances.map(|instance| instance.name))
+}
+
+/// For completion: where packets can be captured.
+fn points(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let points = statuses().into_iter().flat_map(|status| {
+        let instances = status.instances.into_iter().map(|instance| instance.name);
+        let nats = status.nat_gateways.into_iter().map(|nat| nat.name);
+        let nats = nats.flat_map(|nat| ["", "/inside", "/outside"].map(|side| format!("{nat}{side}")));
+        instances.chain(nats).chain(status.internet_gateways.into_iter().map(|igw| igw.name))
     });
-    beginning_with(typed, names)
+    beginning_with(typed, points.chain(["drops".to_owned()]))
+}
+
+fn statuses() -> Vec<view::Status> {
+    let labs = Lab::all().unwrap_or_default();
+    let answers = labs.iter().filter_map(|lab| lab.ask(&Question::Status).ok());
+    answers.filter_map(|status| serde_json::from_value(status).ok()).collect()
 }
 
 /// For completion: the labs.
@@ -215,6 +228,34 @@ pub enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Show packets as they pass points of the lab, also inside, or write them into one pcapng file.
+    ///
+    /// Points: an instance, INSTANCE/eth1, an interface's id or private address: what it sends and what is delivered to
+    /// it. A NAT gateway: both its sides, or one as NAME/inside (from and to clients) or NAME/outside (to and from
+    /// destinations). An internet gateway. The word drops: whatever is dropped, as it came to the hop that dropped it,
+    /// with the reason as the packet's comment.
+    ///
+    /// Any number of points; each is an interface of the file. What a full buffer loses is counted, and said at the end.
+    /// Inside, MAC addresses are those of the link that the packet is on, or was on last.
+    #[command(
+        after_help = "Examples:\n  minivpc capture source -- icmp or port 80\n  minivpc capture source osaka-NAT destination -w nat.pcapng\n  minivpc capture drops -c 10\n  minivpc capture osaka-NAT/outside -w - | tshark -r -"
+    )]
+    Capture {
+        #[command(flatten)]
+        scope: Scope,
+        /// Where.
+        #[arg(required = true, value_name = "POINT", add = ArgValueCompleter::new(points))]
+        points: Vec<String>,
+        /// Write the packets into this file instead of printing them; - is standard output.
+        #[arg(short, long, value_name = "FILE.pcapng")]
+        write: Option<PathBuf>,
+        /// End after so many packets.
+        #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+        /// Which packets, in tcpdump's language.
+        #[arg(last = true, value_name = "FILTER")]
+        filter: Vec<String>,
     },
     /// Check a lab file without building anything.
     #[command(after_help = "Example:\n  minivpc validate lab.yaml")]

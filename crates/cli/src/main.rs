@@ -1,9 +1,11 @@
 //! The `minivpc` command: reads what the user typed, asks `minivpc_control`, prints.
 //!
-//! One thread only: `exec` joins the guest's user namespace, which the kernel allows to single-threaded processes.
+//! One thread only: `exec` joins the guest's user namespace, which the kernel allows to single-threaded processes. Only
+//! `capture`, which joins nothing, has more.
 //! Exit status: 0 success, 1 refused or failed, 2 bad usage; `exec` returns its command's.
 
 mod arguments;
+mod capture;
 mod mistake;
 mod print;
 mod progress;
@@ -118,6 +120,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Trace { scope, packet, reply, json } => {
             answer(&scope, json, &Question::Trace(packet.into()), |trace| print::trace(trace, reply))?;
+        }
+        Command::Capture { scope, points, write, count, filter } => {
+            let lab = Lab::find(scope.lab.as_deref())?;
+            capture::capture(&lab, points, count, &filter.join(" "), write.as_deref())?;
         }
         Command::Show { scope, kind, name, metrics: true, json } => {
             let counted = Lab::find(scope.lab.as_deref())?.ask(&Question::Metrics { kind: kind.into(), name })?;

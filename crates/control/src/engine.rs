@@ -15,8 +15,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
+use crate::capture;
 use crate::lab::LAB_FILE;
-use crate::protocol::{Change, Failure, LabFile, Request, understand};
+use crate::protocol::{Change, Failure, LabFile, Request, answer_line, understand};
 use crate::running::Running;
 use crate::saved::{self, Base, Saved};
 
@@ -108,7 +109,7 @@ fn first_up(running: &Running, path: PathBuf) -> Result<(), Failure> {
         running.keeper.remove_guest(&guest.name)?;
     }
     let text = fs::read_to_string(running.directory.join(LAB_FILE))?;
-    running.answer(Request::Change(Change::Apply(LabFile { path, text }))).map(drop)
+    running.change(Change::Apply(LabFile { path, text })).map(drop)
 }
 
 /// Two `up`s have different keys, so a NAT gateway's ports differ too.
@@ -191,12 +192,18 @@ async fn serve(running: Running, moving: Arc<Notify>, socket: &Path) -> io::Resu
 async fn converse(running: &Running, stream: UnixStream) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(tokio::io::AsyncReadExt::take(reader, LONGEST)).read_line(&mut line).await?;
+    let mut lines = BufReader::new(tokio::io::AsyncReadExt::take(reader, LONGEST));
+    lines.read_line(&mut line).await?;
     if line.is_empty() {
         return Ok(());
     }
-    let answer = understand(&line).and_then(|request| running.answer(request));
-    let mut answer = serde_json::to_vec(&answer)?;
-    answer.push(b'\n');
-    writer.write_all(&answer).await
+    let answer = match understand(&line) {
+        Ok(Request::Capture(wanted)) => {
+            return capture::stream(running, wanted, lines.into_inner().into_inner(), writer).await;
+        }
+        Ok(Request::Ask(question)) => running.answer(question),
+        Ok(Request::Change(change)) => running.change(change),
+        Err(failure) => Err(failure),
+    };
+    writer.write_all(&answer_line(&answer)?).await
 }

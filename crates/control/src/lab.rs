@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
@@ -19,7 +19,7 @@ use minivpc_host::{Backend, HostError, Keeper, Moving, Process, TUN};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
-use crate::protocol::{Change, Failure, LabFile, Question, Request, SayError, say};
+use crate::protocol::{CaptureRequest, Change, Failure, LabFile, Question, Request, SayError, say};
 use crate::view::Summary;
 
 /// Where a user's labs live: root's in /run/minivpc, others' in their own runtime directory, or in /tmp where there is
@@ -86,6 +86,9 @@ pub enum LabError {
         "the engine of lab '{0}' died meanwhile; another one has taken over: see what it has with `minivpc status`"
     )]
     Interrupted(String),
+    /// The engine died during a capture, or the lab was taken down.
+    #[error("the engine of lab '{0}' has ended, and the capture with it; what was captured before is whole")]
+    CaptureBroken(String),
     /// The engine is gone.
     #[error("the engine of lab '{name}' doesn't answer ({source}); its output is in {}; `minivpc down` removes the lab", log.display())]
     NoEngine {
@@ -244,7 +247,7 @@ impl Lab {
     /// # Errors
     /// When the engine is gone, or refuses.
     pub fn ask(&self, question: &Question) -> Result<Value, LabError> {
-        self.say(&Request::Ask(question.clone()))
+        self.say(&Request::Ask(question.clone())).map(|(answer, _)| answer)
     }
 
     /// Changes it. Answered by [`view::Plan`](crate::view::Plan) of what was done if it was a file that was applied.
@@ -252,25 +255,38 @@ impl Lab {
     /// # Errors
     /// When the engine is gone, or refuses; the lab is then as it was.
     pub fn change(&self, change: Change) -> Result<Value, LabError> {
-        self.say(&Request::Change(change))
+        self.say(&Request::Change(change)).map(|(answer, _)| answer)
     }
 
-    fn say(&self, request: &Request) -> Result<Value, LabError> {
+    /// Captures packets: the points' names, in the order of the interfaces of the pcapng file that can be read then. It
+    /// ends with the statistics of each point when enough was captured, or the writing side was shut down; without them
+    /// when the engine ends.
+    ///
+    /// # Errors
+    /// When the engine is gone, or refuses.
+    pub fn capture(&self, wanted: CaptureRequest) -> Result<(Vec<String>, BufReader<UnixStream>), LabError> {
+        let (names, file) = self.say(&Request::Capture(wanted))?;
+        let names = serde_json::from_value(names).map_err(|_| LabError::CaptureBroken(self.name.clone()))?;
+        Ok((names, file))
+    }
+
+    fn say(&self, request: &Request) -> Result<(Value, BufReader<UnixStream>), LabError> {
         let no_engine = |source| LabError::NoEngine { name: self.name.clone(), log: self.file("engine.log"), source };
         let deadline = Instant::now() + PATIENCE;
         loop {
             match say(&self.file("control.sock"), request) {
-                Ok(answer) => {
-                    return answer.map_err(|failure| match failure {
+                Ok((answer, rest)) => {
+                    let answer = answer.map_err(|failure| match failure {
                         Failure::Refused(words) => LabError::Refused(words),
                         Failure::Mistake(mistake) => LabError::Mistake(mistake),
                     });
+                    return answer.map(|answer| (answer, rest));
                 }
                 Err(SayError::Unheard(_)) if !self.is_up()? => return Err(LabError::Dead(self.name.clone())),
                 // The keeper starts another one.
                 Err(SayError::Unheard(_)) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
                 // A question may be asked twice, but what was to be changed may have been.
-                Err(SayError::Unanswered) if matches!(request, Request::Ask(_)) && Instant::now() < deadline => {}
+                Err(SayError::Unanswered) if !matches!(request, Request::Change(_)) && Instant::now() < deadline => {}
                 Err(SayError::Unanswered) => return Err(LabError::Interrupted(self.name.clone())),
                 Err(SayError::Unheard(source)) => return Err(no_engine(source)),
             }

@@ -15,6 +15,7 @@
 //! - `engine.rs`: the engine process, its threads and its socket; `protocol.rs`: what is said there.
 //! - `running.rs`: what runs, and how it changes, all at once or not at all; `guest.rs`: instances as guests;
 //!   `commands.rs`: what they run at their start.
+//! - `capture.rs`: packets on their way to whoever looks at them.
 //! - `saved.rs`: what the next engine takes over when one dies.
 //! - `answer.rs`: questions answered; `views.rs` and `view.rs`: what is answered, which is also what `--json` prints.
 //! - `describe.rs`: resources as AWS's describe calls answer; `change.rs`: changes as the EC2 actions they consist of.
@@ -23,6 +24,7 @@
 //! runs between two packets.
 
 mod answer;
+mod capture;
 mod change;
 mod commands;
 mod describe;
@@ -41,5 +43,5 @@ pub use lab::{Lab, LabError, Started, runtime, validate};
 pub use minivpc_config::{LONGEST, Mistake, Place, printable};
 pub use minivpc_host::doctor::{Finding, Health, examine};
 pub use minivpc_host::guest::exec::{Directory, exec};
-pub use minivpc_host::{Backend, HostError, LinkStats, Moving, TUN};
-pub use protocol::{Change, Described, LabFile, Question, TracePacket};
+pub use minivpc_host::{Backend, HostError, LinkStats, Moving, TUN, capture as capture_file, on_interrupt};
+pub use protocol::{CaptureRequest, Change, Described, LabFile, Question, TracePacket};

@@ -1,10 +1,12 @@
-//! What is said at an engine's control socket: one JSON line asks or orders, one JSON line answers.
+//! What is said at an engine's control socket: one JSON line asks or orders, one JSON line answers. A capture's file
+//! follows its answer.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use minivpc_config::Mistake;
+use minivpc_host::capture::Program;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -37,6 +39,18 @@ pub(crate) fn understand(line: &str) -> Result<Request, Failure> {
 pub(crate) enum Request {
     Ask(Question),
     Change(Change),
+    Capture(CaptureRequest),
+}
+
+/// What to capture.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CaptureRequest {
+    /// Where: names as elsewhere, of NAT gateways also `NAME/inside` and `NAME/outside`; `drops`.
+    pub points: Vec<String>,
+    /// Which frames; all if none is given.
+    pub filter: Option<Program>,
+    /// It ends after so many packets.
+    pub count: Option<u64>,
 }
 
 /// A change of a running lab: all of it is done, or nothing.
@@ -161,6 +175,13 @@ impl From<&str> for Failure {
 /// An answer: what was asked for, or why not.
 pub(crate) type Answer = Result<Value, Failure>;
 
+/// An answer as it is sent.
+pub(crate) fn answer_line(answer: &Answer) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum SayError {
@@ -170,8 +191,8 @@ pub(crate) enum SayError {
     Unanswered,
 }
 
-/// Says it to the engine that listens at `socket`.
-pub(crate) fn say(socket: &Path, request: &Request) -> Result<Answer, SayError> {
+/// Says it to the engine that listens at `socket`. What follows the answer can be read on.
+pub(crate) fn say(socket: &Path, request: &Request) -> Result<(Answer, BufReader<UnixStream>), SayError> {
     let unheard = |error: io::Error| SayError::Unheard(error);
     let mut stream = UnixStream::connect(socket).map_err(unheard)?;
     let line = Line { version: VERSION, request };
@@ -179,6 +200,7 @@ pub(crate) fn say(socket: &Path, request: &Request) -> Result<Answer, SayError> 
     line.push('\n');
     stream.write_all(line.as_bytes()).map_err(|_| SayError::Unanswered)?;
     let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).map_err(|_| SayError::Unanswered)?;
-    serde_json::from_str(&answer).map_err(|_| SayError::Unanswered)
+    let mut reader = BufReader::new(stream);
+    reader.read_line(&mut answer).map_err(|_| SayError::Unanswered)?;
+    Ok((serde_json::from_str(&answer).map_err(|_| SayError::Unanswered)?, reader))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use minivpc_config::Lab;
 use minivpc_dataplane::{Engine, Now, compile};
@@ -13,8 +13,9 @@ use minivpc_model::{InstanceId, Op, World};
 use serde_json::Value;
 
 use crate::answer::{Answers, json, not_found};
+use crate::capture::{Capture, Captures};
 use crate::guest::{self, Guest};
-use crate::protocol::{Answer, Change, Failure, LabFile, Request};
+use crate::protocol::{Answer, CaptureRequest, Change, Failure, LabFile, Question};
 use crate::saved::{self, Base, Saved};
 use crate::views::Views;
 use crate::{change, commands};
@@ -29,6 +30,7 @@ pub(crate) struct Running {
     pub base: Base,
     /// When this engine took over.
     pub took_over: Now,
+    captures: Captures,
     /// One change at a time.
     current: Mutex<Current>,
 }
@@ -62,14 +64,14 @@ impl Current {
 impl Running {
     /// Nothing runs yet; [`Change::Apply`] brings the lab up.
     pub fn new(directory: PathBuf, engine: Arc<Engine>, publisher: Publisher, keeper: Keeper, base: Base) -> Self {
-        let (current, took_over) = (Mutex::default(), base.clock.now());
-        Self { directory, engine, publisher, keeper, base, took_over, current }
+        let (captures, current, took_over) = (Captures::default(), Mutex::default(), base.clock.now());
+        Self { directory, engine, publisher, keeper, base, took_over, captures, current }
     }
 
     /// Takes over from an engine that has died: what runs stays, what is missing is made, and what an unfinished change
     /// has left behind goes.
     pub fn take_over(&self, saved: Saved) -> Result<(), Failure> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current();
         let running: BTreeSet<_> = self.keeper.guests()?.into_iter().map(|guest| guest.name).collect();
         let mut guests = BTreeMap::new();
         for (id, (spec, run)) in saved.guests.into_iter().filter(|(_, (spec, _))| running.contains(&spec.name)) {
@@ -94,19 +96,44 @@ impl Running {
         self.base.clock.now()
     }
 
-    pub fn answer(&self, request: Request) -> Answer {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        match request {
-            Request::Ask(question) => {
-                let (ports, file) = (self.publisher.load(), current.file_name());
-                let views = Views { lab: &current.lab, file: &file, snapshot: &ports.snapshot };
-                Answers { running: self, current: &current, views }.answer(question)
-            }
-            Request::Change(change) => self.change(&mut current, change),
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn answer(&self, question: Question) -> Answer {
+        let current = self.current();
+        let (ports, file) = (self.publisher.load(), current.file_name());
+        let views = Views { lab: &current.lab, file: &file, snapshot: &ports.snapshot };
+        Answers { running: self, current: &current, views }.answer(question)
+    }
+
+    /// Looks at packets from now on.
+    pub fn start_capture(&self, wanted: CaptureRequest) -> Result<Arc<Capture>, Failure> {
+        let current = self.current();
+        let capture = Arc::new(Capture::new(wanted, &current.lab.world, &self.publisher.load().snapshot)?);
+        self.captures.add(&capture)?;
+        let published = self.ports(&current).and_then(|ports| Ok(self.publisher.publish(ports)?));
+        if published.is_err() {
+            self.captures.remove(&capture);
+        }
+        published.map(|()| capture)
+    }
+
+    /// Looks at them no more.
+    pub fn end_capture(&self, capture: &Arc<Capture>) {
+        let current = self.current();
+        if self.captures.remove(capture)
+            && let Err(failure) = self.ports(&current).and_then(|ports| Ok(self.publisher.publish(ports)?))
+        {
+            tracing::error!(?failure, "ending a capture");
         }
     }
 
-    fn change(&self, current: &mut Current, change: Change) -> Answer {
+    pub fn change(&self, change: Change) -> Answer {
+        self.make(&mut self.current(), change)
+    }
+
+    fn make(&self, current: &mut Current, change: Change) -> Answer {
         match change {
             Change::Apply(file) => {
                 let (ops, next) = current.next(&file)?;
@@ -169,6 +196,16 @@ impl Running {
         }
     }
 
+    /// What is published of `next`, with the captures that run now.
+    fn ports(&self, next: &Current) -> Result<Ports, Failure> {
+        let generation = self.publisher.load().snapshot.generation + 1;
+        let mut snapshot = compile(&next.lab.world, generation).map_err(|error| error.to_string())?;
+        snapshot.armed = self.captures.armed();
+        let taps: BTreeMap<_, _> = next.guests.values().flat_map(|guest| &guest.taps).collect();
+        let taps = snapshot.enis.iter().map(|eni| taps.get(&eni.id).map(|tap| Arc::clone(tap))).collect();
+        Ok(Ports::new(snapshot, taps, self.base.moving.backend))
+    }
+
     /// Turns what runs into `next`. What can fail comes first, beside what runs; until the snapshot is published nobody
     /// can tell, and a failure takes back all that was made.
     fn turn_into(
@@ -200,13 +237,10 @@ impl Running {
             };
             guests.insert(instance.id, guest);
         }
-        let generation = self.publisher.load().snapshot.generation + 1;
-        let snapshot = compile(&next.world, generation).map_err(|error| error.to_string())?;
         let next = Current { lab: next, file, guests, starts };
+        let ports = self.ports(&next)?;
         self.saved(&next).write(&self.directory)?;
-        let taps: BTreeMap<_, _> = next.guests.values().flat_map(|guest| &guest.taps).collect();
-        let taps = snapshot.enis.iter().map(|eni| taps.get(&eni.id).map(|tap| Arc::clone(tap))).collect();
-        if let Err(error) = self.publisher.publish(Ports::new(snapshot, taps, self.base.moving.backend)) {
+        if let Err(error) = self.publisher.publish(ports) {
             self.saved(current).write(&self.directory)?;
             return Err(error.into());
         }

@@ -210,6 +210,14 @@ impl Recorder for Quiet {
     }
 }
 
+impl Quiet {
+    /// Who dropped the packet that went this way: the last hop, or without any the interface that sent it.
+    pub(crate) fn dropper(&self, snapshot: &Snapshot, sender: u16) -> Component {
+        let last = self.0.last().map(|step| step.component(snapshot));
+        last.unwrap_or_else(|| Component::NetworkInterface(snapshot.eni(sender).id))
+    }
+}
+
 /// Keeps everything.
 #[derive(Debug, Default)]
 pub struct Full {

@@ -19,12 +19,14 @@
 //! - `hops/`: one file per AWS component; `walk.rs`: their order.
 //! - `state/`: the truth about flows, shared by all workers, keyed by interface serials so that it outlives snapshots.
 //! - `rules.rs`: which rules of a list speak of a packet.
+//! - `capture.rs`: copies of packets, also of those inside, for whoever looks.
 //! - `explain.rs`: steps and their words; `drop.rs`: reasons; `drop_log.rs`: what was dropped.
 //!
 //! This crate does no I/O, reads no clock and draws no randomness: time and the NAT key are arguments. It never sees
 //! a file name.
 
 mod cache;
+mod capture;
 mod compile;
 mod drop;
 mod drop_log;
@@ -42,6 +44,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use minivpc_packet::{Arp, Edit, FlowEdit, Frame, Mac, Parsed, Segmentation, VnetHeader, fragments, parse, reply};
 
 pub use cache::{CAPACITY, Cache, CacheMetrics};
+pub use capture::{Armed, Bound, Captured, Point, Side, Sink};
 pub use compile::{TooMany, compile};
 pub use drop::DropReason;
 pub use drop_log::{DropLog, Dropped, Subject};
@@ -101,10 +104,10 @@ const NETWORK_TTL: u8 = 255;
 const WALKS: usize = 3;
 
 /// What a walk has come to, committed.
-struct Walked {
+struct Walked<R> {
     verdict: Verdict,
     after: Headers,
-    steps: Quiet,
+    recorder: R,
     txn: Txn,
     /// Largest IP packet that the path carries.
     mtu: Option<u16>,
@@ -152,12 +155,35 @@ impl Engine {
         frame: &mut [u8],
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) {
-        let drop = |reason, subject| {
-            let id = snapshot.eni(port).id;
-            self.drops.count(reason, Component::NetworkInterface(id), subject, id, now);
-        };
+        let Some(armed) = &snapshot.armed else { return self.take(cache, snapshot, now, port, vnet, frame, emit) };
+        armed.sent(snapshot, port, vnet, frame);
+        self.take(cache, snapshot, now, port, vnet, frame, &mut |to, vnet, frame| {
+            armed.delivered(snapshot, to, frame);
+            emit(to, vnet, frame);
+        });
+    }
+
+    /// Counts a frame that `port` sent behind a virtio-net header that can't be read.
+    pub fn malformed(&self, snapshot: &Snapshot, now: Now, port: u16, check: minivpc_packet::Malformed, frame: &[u8]) {
+        if let Some(armed) = &snapshot.armed {
+            armed.sent(snapshot, port, &VnetHeader::PLAIN, frame);
+        }
+        self.drop_frame(snapshot, now, port, DropReason::Malformed(check), Subject::Frame, frame);
+    }
+
+    #[allow(clippy::too_many_arguments)] // As `process`.
+    fn take(
+        &self,
+        cache: &mut Cache,
+        snapshot: &Snapshot,
+        now: Now,
+        port: u16,
+        vnet: &mut VnetHeader,
+        frame: &mut [u8],
+        emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
+    ) {
         // Looked at where it is: a copy of it takes as long as a look-up.
-        match &parse(vnet, frame) {
+        let (reason, subject) = match &parse(vnet, frame) {
             Ok(Frame::Ipv4(packet)) => {
                 let key = Key::of(port, packet);
                 let known = key.and_then(|key| cache.find(&self.state, snapshot.generation, now.tick(), &key, packet));
@@ -167,25 +193,31 @@ impl Engine {
                     return emit(entry.to, vnet, frame);
                 }
                 let learned = self.forward(snapshot, now, At::Sent { eni: port }, port, packet, vnet, frame, emit);
-                if let (Some(key), Some(learned)) = (key, learned) {
+                // While somebody looks, each packet walks: he sees it at points of which the cache knows nothing.
+                if let (Some(key), Some(learned), None) = (key, learned, &snapshot.armed) {
                     cache.insert(&key, (packet.headers.src_mac, packet.headers.dst_mac), learned);
                 }
+                return;
             }
             Ok(Frame::Arp(request)) => match answer_arp(snapshot, port, request) {
-                Ok(mac) => emit(port, &VnetHeader::PLAIN, &reply::arp(request, mac)),
-                Err(reason) => drop(reason, Subject::Arp(request.target)),
+                Ok(mac) => return emit(port, &VnetHeader::PLAIN, &reply::arp(request, mac)),
+                Err(reason) => (reason, Subject::Arp(request.target)),
             },
-            Ok(Frame::Ipv6) => drop(DropReason::Ipv6, Subject::Frame),
-            Ok(Frame::Other(ether_type)) => drop(DropReason::NotIp, Subject::EtherType(*ether_type)),
-            Err(check) => self.malformed(snapshot, now, port, *check),
-        }
+            Ok(Frame::Ipv6) => (DropReason::Ipv6, Subject::Frame),
+            Ok(Frame::Other(ether_type)) => (DropReason::NotIp, Subject::EtherType(*ether_type)),
+            Err(check) => (DropReason::Malformed(*check), Subject::Frame),
+        };
+        self.drop_frame(snapshot, now, port, reason, subject, frame);
     }
 
-    /// Counts a frame that `port` sent with a header that can't be read.
-    pub fn malformed(&self, snapshot: &Snapshot, now: Now, port: u16, check: minivpc_packet::Malformed) {
+    /// What isn't a packet is dropped by the interface that sent it.
+    fn drop_frame(&self, snapshot: &Snapshot, now: Now, port: u16, reason: DropReason, subject: Subject, frame: &[u8]) {
         let sender = snapshot.eni(port).id;
         let component = Component::NetworkInterface(sender);
-        self.drops.count(DropReason::Malformed(check), component, Subject::Frame, sender, now);
+        self.drops.count(reason, component, subject, sender, now);
+        if let Some(armed) = &snapshot.armed {
+            armed.dropped(reason, component, frame);
+        }
     }
 
     /// Walks a packet from `at`. What it learns forwards those that come like it, if they may have an entry.
@@ -201,8 +233,10 @@ impl Engine {
         frame: &mut [u8],
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) -> Option<Learned> {
-        let Walked { verdict, after, steps, txn, mtu, version } =
-            self.walk_and_commit(snapshot, now, at, packet.headers);
+        let Walked { verdict, after, recorder: steps, txn, mtu, version } = match &snapshot.armed {
+            None => self.walk_and_commit(snapshot, now, at, packet.headers, Quiet::default),
+            Some(armed) => self.walk_watched((snapshot, armed, now), at, port, (packet, vnet, frame)),
+        };
         self.count(snapshot, packet, &steps.0, verdict);
         match verdict {
             Verdict::Deliver { eni, cut } => {
@@ -216,6 +250,9 @@ impl Engine {
                         let component = Component::NetworkInterface(snapshot.eni(eni).id);
                         let sender = snapshot.eni(port).id;
                         self.drops.count(DropReason::TooLarge, component, Subject::Packet(after), sender, now);
+                        if let Some(armed) = &snapshot.armed {
+                            armed.dropped(DropReason::TooLarge, component, frame);
+                        }
                     }
                     Some(mtu) => fragments(packet, frame, mtu, |frame| emit(eni, &VnetHeader::PLAIN, frame)),
                 }
@@ -233,33 +270,39 @@ impl Engine {
                 })
             }
             Verdict::Answer { answer, from } => {
-                self.answer(snapshot, now, port, (packet, vnet, frame), &after, (answer, from), emit);
+                let by = steps.0.last().copied();
+                self.answer(snapshot, now, port, (packet, vnet, frame), &after, (answer, from, by), emit);
                 None
             }
             Verdict::Drop(reason) => {
-                let last = steps.0.last().map(|step| step.component(snapshot));
                 let sender = snapshot.eni(port).id;
-                let component = last.unwrap_or(Component::NetworkInterface(sender));
-                self.drops.count(reason, component, Subject::Packet(after), sender, now);
+                self.drops.count(reason, steps.dropper(snapshot, port), Subject::Packet(after), sender, now);
                 None
             }
         }
     }
 
-    fn walk_and_commit(&self, snapshot: &Snapshot, now: Now, at: At, packet: Headers) -> Walked {
+    fn walk_and_commit<R: Recorder>(
+        &self,
+        snapshot: &Snapshot,
+        now: Now,
+        at: At,
+        packet: Headers,
+        recorder: impl Fn() -> R,
+    ) -> Walked<R> {
         for _ in 0..WALKS {
             let version = self.state.version();
-            let mut steps = Quiet::default();
+            let mut recorder = recorder();
             let view = View::new(&self.state, &[], now.tick());
-            let mut walk = Walk::new(snapshot, view, &self.key, now.tick(), packet, &mut steps);
+            let mut walk = Walk::new(snapshot, view, &self.key, now.tick(), packet, &mut recorder);
             let verdict = walk.run(at);
             let (after, txn, mtu) = (walk.packet, walk.txn, walk.meta.mtu);
             if self.state.commit(&txn, now.tick()) {
-                return Walked { verdict, after, steps, txn, mtu, version };
+                return Walked { verdict, after, recorder, txn, mtu, version };
             }
         }
         let verdict = Verdict::Drop(DropReason::Contended);
-        Walked { verdict, after: packet, steps: Quiet::default(), txn: Txn::new(), mtu: None, version: 0 }
+        Walked { verdict, after: packet, recorder: recorder(), txn: Txn::new(), mtu: None, version: 0 }
     }
 
     /// The NAT gateways on a packet's way count it, and the interface whose groups had no room to track it.
@@ -295,7 +338,7 @@ impl Engine {
         port: u16,
         (packet, vnet, frame): (&Parsed, &mut VnetHeader, &mut [u8]),
         arrived: &Headers,
-        (answer, from): (Answer, At),
+        (answer, from, by): (Answer, At, Option<Step>),
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) {
         // A quote shows the packet as it came to whom quotes it.
@@ -310,6 +353,9 @@ impl Engine {
             Answer::Echo => reply::echo(&packet, frame, NETWORK_TTL),
             Answer::TimeExceeded { .. } | Answer::FragmentationNeeded { .. } => return,
         };
+        if let Some(armed) = &snapshot.armed {
+            armed.said(snapshot, by, arrived, &mut reply);
+        }
         let mut plain = VnetHeader::PLAIN;
         if let Ok(Frame::Ipv4(parsed)) = parse(&plain, &reply) {
             self.forward(snapshot, now, from, port, &parsed, &mut plain, &mut reply, emit);

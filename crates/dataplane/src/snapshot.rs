@@ -11,6 +11,7 @@ use minivpc_model::{
 use minivpc_packet::Mac;
 use prefix_trie::PrefixMap;
 
+use crate::capture::Armed;
 use crate::rules::Rules;
 
 /// A world as packets see it. Made by [`compile`](crate::compile).
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub nats: Vec<NatGateway>,
     /// Internet gateways.
     pub igws: Vec<InternetGateway>,
+    /// Where packets are looked at, and by whom; none, and no hop asks.
+    pub armed: Option<Armed>,
     /// Interface of an address, by VPC and address.
     pub(crate) owners: HashMap<(u16, IpAddr), u16, foldhash::fast::FixedState>,
     /// Interface of a MAC address, by subnet and address.

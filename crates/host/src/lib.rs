@@ -15,8 +15,9 @@
 //! - `tap.rs`, `netlink.rs`, `netfilter.rs`: the kernel's interfaces, as much of them as a guest needs.
 //! - `guest/`: network, file system, PID 1, and running commands.
 //! - `keeper/`: the process, its protocol, its client.
+//! - `capture/`: capture files and filters.
 //! - `doctor.rs`: what the machine lacks.
-//! - `worker.rs`: the packet loop; `clock.rs`: its time; `process.rs`: what keeper and engine shed when they start.
+//! - `worker.rs`: the packet loop; `clock.rs`: its time; `process.rs`: how processes begin and end.
 //!
 //! Nothing is pinned in the file system. When the keeper ends, the kernel takes back all that a lab has: guests' first
 //! processes die with it, and namespaces and TAPs with their last descriptors.
@@ -25,6 +26,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod capture;
 mod clock;
 pub mod doctor;
 mod error;
@@ -40,6 +42,6 @@ pub use clock::Clock;
 pub use error::HostError;
 pub use guest::{GuestSpec, InterfaceSpec, LinkStats};
 pub use keeper::{End, Keeper, Process, run_keeper};
-pub use process::{detach, wait_like_others};
+pub use process::{detach, on_interrupt, wait_like_others};
 pub use tap::{Backend, TUN};
 pub use worker::{Moving, Ports, Publisher, Worker, workers};

@@ -1,4 +1,6 @@
-//! What a process of a lab sheds and takes when it starts.
+//! What a process of a lab sheds and takes when it starts, and how one of its user's ends in order.
+
+use std::thread;
 
 use rustix::process::{Resource, Rlimit, getpriority_process, getrlimit, nice, setpriority_process, setrlimit};
 
@@ -26,4 +28,39 @@ pub fn wait_like_others() {
     if getpriority_process(None).is_ok_and(|priority| priority < 0) {
         let _ = setpriority_process(None, 0);
     }
+}
+
+/// Calls `then`, on a thread of its own, instead of ending when somebody interrupts this process. A second time ends it.
+/// Call it before there are other threads.
+pub fn on_interrupt(then: impl FnOnce() + Send + 'static) {
+    // SAFETY: local sets and actions, filled before they are read; only this process's own signals are asked for.
+    let set = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(signal, std::ptr::null(), &mut action);
+            // As `nohup` wants it.
+            if action.sa_sigaction != libc::SIG_IGN || signal != libc::SIGHUP {
+                libc::sigaddset(&mut set, signal);
+            }
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        set
+    };
+    thread::spawn(move || {
+        let mut signal = 0;
+        // SAFETY: the set is blocked in all threads, and written by none.
+        unsafe { libc::sigwait(&set, &mut signal) };
+        then();
+        // A shell has what it starts in the background ignore the terminal's.
+        // SAFETY: as above; no handler is installed.
+        unsafe {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
+        }
+        loop {
+            thread::park();
+        }
+    });
 }

@@ -303,7 +303,7 @@ impl Worker {
                     write(ports, to, vnet, frame);
                 },
             ),
-            Err(check) => self.engine.malformed(&ports.snapshot, now, port, check),
+            Err(check) => self.engine.malformed(&ports.snapshot, now, port, check, frame),
         }
         true
     }

@@ -71,6 +71,10 @@ struct Candidate<T> {
     value: T,
 }
 
+/// What a route may lead to.
+const TARGETS: [ResourceKind; 4] =
+    [ResourceKind::NatGateway, ResourceKind::InternetGateway, ResourceKind::Instance, ResourceKind::NetworkInterface];
+
 macro_rules! finders {
     ($($find:ident: $all:ident, $kind:ident => $id:ident, |$x:ident, $world:ident| ($name:expr, $vpc:expr);)*) => {
         impl World {$(
@@ -125,36 +129,42 @@ impl World {
     /// # Errors
     /// When there is none, or more than one.
     pub fn find_route_target(&self, home: VpcId, text: &str) -> Result<RouteTarget, FindError> {
-        let mut all = Vec::new();
-        for nat in self.nat_gateways() {
-            all.push(Candidate {
-                kind: ResourceKind::NatGateway,
-                id: nat.id.to_string(),
-                name: nat.tags.name().unwrap_or_default().to_owned(),
-                vpc: self.vpc_of(nat.subnet),
-                value: RouteTarget::NatGateway(nat.id),
-            });
-        }
-        for igw in self.internet_gateways() {
-            all.push(Candidate {
-                kind: ResourceKind::InternetGateway,
-                id: igw.id.to_string(),
-                name: igw.tags.name().unwrap_or_default().to_owned(),
-                vpc: Some(igw.vpc),
-                value: RouteTarget::InternetGateway(igw.id),
-            });
-        }
-        all.extend(self.interface_candidates().map(|Candidate { kind, id, name, vpc, value }| {
+        self.choose(&TARGETS, Some(home), text, self.target_candidates().collect())
+    }
+
+    /// The gateway or interface that `text` names, whichever VPC it is in, for whoever looks at what passes it: as the
+    /// target of a route is named, or by an interface's private address.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn find_passed(&self, text: &str) -> Result<RouteTarget, FindError> {
+        let candidates = self.target_candidates().map(|candidate| match candidate.value {
+            RouteTarget::NetworkInterface(id) => self.also_by_address(candidate, id, text),
+            _ => candidate,
+        });
+        self.choose(&TARGETS, None, text, candidates.collect())
+    }
+
+    fn target_candidates(&self) -> impl Iterator<Item = Candidate<RouteTarget>> {
+        let nats = self.nat_gateways().map(|nat| Candidate {
+            kind: ResourceKind::NatGateway,
+            id: nat.id.to_string(),
+            name: nat.tags.name().unwrap_or_default().to_owned(),
+            vpc: self.vpc_of(nat.subnet),
+            value: RouteTarget::NatGateway(nat.id),
+        });
+        let igws = self.internet_gateways().map(|igw| Candidate {
+            kind: ResourceKind::InternetGateway,
+            id: igw.id.to_string(),
+            name: igw.tags.name().unwrap_or_default().to_owned(),
+            vpc: Some(igw.vpc),
+            value: RouteTarget::InternetGateway(igw.id),
+        });
+        let interfaces = self.interface_candidates().map(|Candidate { kind, id, name, vpc, value }| {
             let value = RouteTarget::NetworkInterface(value);
             Candidate { kind, id, name, vpc, value }
-        }));
-        let kinds = [
-            ResourceKind::NatGateway,
-            ResourceKind::InternetGateway,
-            ResourceKind::Instance,
-            ResourceKind::NetworkInterface,
-        ];
-        self.choose(&kinds, Some(home), text, all)
+        });
+        nats.chain(igws).chain(interfaces)
     }
 
     /// The interface that `text` names: an instance stands for its primary one, `instance/eth1` names another, and a
@@ -164,15 +174,20 @@ impl World {
     /// When there is none, or more than one.
     pub fn find_network_interface(&self, text: &str) -> Result<NetworkInterfaceId, FindError> {
         let kinds = [ResourceKind::Instance, ResourceKind::NetworkInterface];
-        let last = text.rsplit('/').next().unwrap_or_default();
-        let address = last.parse::<Ipv4Addr>().ok();
-        let candidates = self.interface_candidates().filter_map(|candidate| {
-            let eni = self.network_interfaces.get(&candidate.value)?;
-            let holds = address.is_some_and(|address| eni.addresses().any(|held| held == address));
-            let is_it = holds && candidate.kind == ResourceKind::NetworkInterface;
-            Some(Candidate { name: if is_it { last.to_owned() } else { candidate.name }, ..candidate })
+        let candidates = self.interface_candidates().map(|candidate| {
+            let id = candidate.value;
+            self.also_by_address(candidate, id, text)
         });
         self.choose(&kinds, None, text, candidates.collect())
+    }
+
+    /// An interface is called by a private address, also behind its VPC, where it has that.
+    fn also_by_address<T>(&self, candidate: Candidate<T>, id: NetworkInterfaceId, text: &str) -> Candidate<T> {
+        let last = text.rsplit('/').next().unwrap_or_default();
+        let held = self.network_interfaces.get(&id).into_iter().flat_map(NetworkInterface::addresses);
+        let holds = last.parse().is_ok_and(|address: Ipv4Addr| held.into_iter().any(|held| held == address));
+        let is_it = holds && candidate.kind == ResourceKind::NetworkInterface;
+        Candidate { name: if is_it { last.to_owned() } else { candidate.name }, ..candidate }
     }
 
     fn interface_candidates(&self) -> impl Iterator<Item = Candidate<NetworkInterfaceId>> {

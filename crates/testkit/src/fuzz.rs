@@ -122,7 +122,7 @@ impl Conversation<'_> {
         }
         let mut vnet = match VnetHeader::read(&record.vnet) {
             Ok(vnet) => vnet,
-            Err(check) => return self.engine.malformed(self.lab, self.now, port, check),
+            Err(check) => return self.engine.malformed(self.lab, self.now, port, check, &frame),
         };
         let sent = (port, vnet, frame.clone());
         let mut emitted = Vec::new();

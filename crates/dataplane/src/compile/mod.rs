@@ -77,6 +77,7 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
         generation,
         subnets,
         enis,
+        armed: None,
         owners,
         neighbours,
         route_tables: world.route_tables().map(|table| c.route_table(table)).collect(),
