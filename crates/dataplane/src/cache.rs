@@ -39,7 +39,8 @@ const MOST_RESTS: usize = 4;
 
 /// A worker's flows. Each worker has its own.
 pub struct Cache {
-    index: Vec<[u32; PLACES]>,
+    /// Buckets of [`PLACES`], one after the other.
+    index: Vec<u32>,
     chunks: Vec<Vec<Entry>>,
     len: usize,
     capacity: usize,
@@ -227,7 +228,7 @@ impl Cache {
         let capacity = capacity.min(CAPACITY);
         let buckets = (capacity * 2 / PLACES).next_power_of_two();
         Self {
-            index: vec![[0; PLACES]; buckets],
+            index: vec![0; buckets * PLACES],
             chunks: Vec::new(),
             len: 0,
             capacity,
@@ -252,7 +253,7 @@ impl Cache {
     /// Forgets all flows.
     pub fn clear(&mut self) {
         self.chunks.clear();
-        self.index.fill([0; PLACES]);
+        self.index.fill(0);
         self.len = 0;
         self.metrics.entries.store(0, Relaxed);
     }
@@ -300,8 +301,8 @@ impl Cache {
             self.evict(hash as usize % self.len);
         }
         let bucket = self.bucket(hash);
-        if !self.index[bucket].contains(&0) {
-            let place = self.index[bucket][(hash >> 32) as usize % PLACES];
+        if !self.places(bucket).contains(&0) {
+            let place = self.places(bucket)[(hash >> 32) as usize % PLACES];
             self.evict((place & NUMBER) as usize - 1);
         }
         let number = self.len;
@@ -332,14 +333,18 @@ impl Cache {
     }
 
     fn bucket(&self, hash: u64) -> usize {
-        // A power of two.
-        hash as usize & (self.index.len() - 1)
+        // Buckets are a power of two.
+        hash as usize & (self.index.len() / PLACES - 1)
+    }
+
+    fn places(&self, bucket: usize) -> &[u32] {
+        &self.index[bucket * PLACES..][..PLACES]
     }
 
     /// The number of a flow's entry.
     fn number(&self, key: &Key<'_>, hash: u64) -> Option<usize> {
         let tag = tag(hash);
-        self.index[self.bucket(hash)].iter().find_map(|place| {
+        self.places(self.bucket(hash)).iter().find_map(|place| {
             if place & !NUMBER != tag || *place == 0 {
                 return None;
             }
@@ -350,7 +355,7 @@ impl Cache {
 
     /// Changes a place of a bucket from one value to another.
     fn point(&mut self, bucket: usize, from: u32, to: u32) {
-        if let Some(place) = self.index[bucket].iter_mut().find(|place| **place == from) {
+        if let Some(place) = self.index[bucket * PLACES..][..PLACES].iter_mut().find(|place| **place == from) {
             *place = to;
         }
     }

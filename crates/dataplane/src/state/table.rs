@@ -14,7 +14,13 @@ use hashbrown::hash_table::Entry;
 /// With as many records as a lab may have a shard holds about 256, and moves at most 224 when it grows.
 pub const SHARDS: usize = 8192;
 
-type Shard<T> = Mutex<HashTable<Arc<T>>>;
+type Shard<T> = Mutex<HashTable<Slot<T>>>;
+
+/// A record with its hash, so that records which only move aren't looked at.
+struct Slot<T> {
+    hash: u64,
+    record: Arc<T>,
+}
 
 pub struct Table<K, T> {
     /// Made with the first record: most labs need few of their tables.
@@ -45,7 +51,7 @@ impl<K: Hash + Eq, T> Table<K, T> {
     }
 
     /// The shard of a hash; within a shard a table takes the lowest and the highest bits.
-    fn lock(&self, hash: u64) -> MutexGuard<'_, HashTable<Arc<T>>> {
+    fn lock(&self, hash: u64) -> MutexGuard<'_, HashTable<Slot<T>>> {
         let shards = self.shards.get_or_init(|| (0..SHARDS).map(|_| Mutex::default()).collect());
         shards[(hash >> 32) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,23 +65,26 @@ impl<K: Hash + Eq, T> Table<K, T> {
             return None;
         }
         let hash = self.hasher.hash_one(key);
-        self.lock(hash).find(hash, |record| (self.key_of)(record) == *key).cloned()
+        let shard = self.lock(hash);
+        shard
+            .find(hash, |slot| slot.hash == hash && (self.key_of)(&slot.record) == *key)
+            .map(|slot| Arc::clone(&slot.record))
     }
 
     /// Puts a record where none of its key is, or one that `yields`.
     pub fn put(&self, record: &Arc<T>, yields: impl FnOnce(&T) -> bool) -> Put<T> {
         let key = (self.key_of)(record);
         let hash = self.hasher.hash_one(&key);
-        let rehash = |record: &Arc<T>| self.hasher.hash_one((self.key_of)(record));
         let mut shard = self.lock(hash);
-        match shard.entry(hash, |other| (self.key_of)(other) == key, rehash) {
+        let is_it = |slot: &Slot<T>| slot.hash == hash && (self.key_of)(&slot.record) == key;
+        match shard.entry(hash, is_it, |slot| slot.hash) {
             Entry::Vacant(free) => {
-                free.insert(Arc::clone(record));
+                free.insert(Slot { hash, record: Arc::clone(record) });
                 self.len.fetch_add(1, Relaxed);
                 Put::New
             }
-            Entry::Occupied(mut taken) if yields(taken.get()) => {
-                Put::Replaced(std::mem::replace(taken.get_mut(), Arc::clone(record)))
+            Entry::Occupied(mut taken) if yields(&taken.get().record) => {
+                Put::Replaced(std::mem::replace(&mut taken.get_mut().record, Arc::clone(record)))
             }
             Entry::Occupied(_) => Put::Refused,
         }
@@ -85,7 +94,7 @@ impl<K: Hash + Eq, T> Table<K, T> {
     pub fn take(&self, record: &Arc<T>) -> bool {
         let hash = self.hasher.hash_one((self.key_of)(record));
         let mut shard = self.lock(hash);
-        let found = shard.find_entry(hash, |other| Arc::ptr_eq(other, record)).map(|found| drop(found.remove()));
+        let found = shard.find_entry(hash, |slot| Arc::ptr_eq(&slot.record, record)).map(|found| drop(found.remove()));
         if found.is_ok() {
             self.len.fetch_sub(1, Relaxed);
         }
@@ -95,7 +104,7 @@ impl<K: Hash + Eq, T> Table<K, T> {
     /// Is there one beside which a record of this key would stand, that may go?
     pub fn any_beside(&self, key: &K, may_go: impl Fn(&T) -> bool) -> Option<Arc<T>> {
         let shard = self.lock(self.hasher.hash_one(key));
-        shard.iter().find(|record| may_go(record)).cloned()
+        shard.iter().find(|slot| may_go(&slot.record)).map(|slot| Arc::clone(&slot.record))
     }
 
     /// Takes out what `goes` of one shard, and gives its memory back.
@@ -104,11 +113,11 @@ impl<K: Hash + Eq, T> Table<K, T> {
             return Vec::new();
         }
         let mut shard = self.lock((shard as u64) << 32);
-        let gone: Vec<_> = shard.extract_if(|record| goes(record)).collect();
+        let gone: Vec<_> = shard.extract_if(|slot| goes(&slot.record)).map(|slot| slot.record).collect();
         if !gone.is_empty() {
             self.len.fetch_sub(gone.len() as u64, Relaxed);
             if shard.len() * 4 < shard.capacity() {
-                shard.shrink_to(0, |record| self.hasher.hash_one((self.key_of)(record)));
+                shard.shrink_to(0, |slot| slot.hash);
             }
         }
         gone
@@ -117,7 +126,10 @@ impl<K: Hash + Eq, T> Table<K, T> {
     /// All records, at about the same time.
     pub fn list(&self) -> Vec<Arc<T>> {
         let shards = self.shards.get().into_iter().flatten();
-        let records = |shard: &Shard<T>| shard.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let records = |shard: &Shard<T>| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.iter().map(|slot| Arc::clone(&slot.record)).collect()
+        };
         shards.flat_map(|shard| -> Vec<_> { records(shard) }).collect()
     }
 }
