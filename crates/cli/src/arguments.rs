@@ -209,6 +209,9 @@ pub enum Command {
         /// Also the way of the packets that each interface sends, hop by hop.
         #[arg(long)]
         why: bool,
+        /// Go on, and show what comes, changes its phase and ends; it looks twice a second. JSON is a line for each.
+        #[arg(long)]
+        follow: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod capture;
+mod follow;
 mod mistake;
 mod print;
 mod progress;
@@ -115,7 +116,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Shell { scope, instance } => return enter(&scope, &instance, &[shell()]),
         Command::Status { scope, json } => answer(&scope, json, &Question::Status, print::status)?,
         Command::Drops { scope, json } => answer(&scope, json, &Question::Drops, print::drops)?,
-        Command::Flows { scope, why, json } => {
+        Command::Flows { scope, why, follow: true, json } => {
+            follow::flows(&Lab::find(scope.lab.as_deref())?, why, json)?;
+        }
+        Command::Flows { scope, why, follow: false, json } => {
             answer(&scope, json, &Question::Flows { why }, |flows| print::flows(flows, why))?;
         }
         Command::Trace { scope, packet, reply, json } => {

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use comfy_table::{Table, presets};
-use minivpc_control::view::{Action, Drops, Fields, Flows, JourneyView, Plan, Status, StepView, Summary, Trace};
+use minivpc_control::view::{
+    Action, Drops, Fields, FlowView, Flows, JourneyView, Plan, Status, StepView, Summary, Trace,
+};
 use minivpc_control::{Finding, Health};
 
 /// One line of counts.
@@ -164,32 +166,35 @@ pub fn drops(drops: &Drops) -> String {
     text
 }
 
+fn flow_row(flow: &FlowView) -> Vec<String> {
+    let arrow = if flow.direction == "egress" { "→" } else { "←" };
+    vec![
+        flow.interface.name.clone(),
+        protocol_name(flow.protocol),
+        format!("{} {arrow} {}", flow.local, flow.remote),
+        flow.phase.clone(),
+        format!("{} s", flow.age_seconds),
+        format!("{} s", flow.idle_seconds),
+    ]
+}
+
 /// Live connections.
 pub fn flows(flows: &Flows, why: bool) -> String {
-    let row = |flow: &minivpc_control::view::FlowView| {
-        let arrow = if flow.direction == "egress" { "→" } else { "←" };
-        vec![
-            flow.interface.name.clone(),
-            protocol_name(flow.protocol),
-            format!("{} {arrow} {}", flow.local, flow.remote),
-            flow.phase.clone(),
-            format!("{} s", flow.age_seconds),
-            format!("{} s", flow.idle_seconds),
-        ]
-    };
-    let header = ["INTERFACE", "PROTOCOL", "FLOW", "PHASE", "AGE", "IDLE"];
     if !why {
-        return columns(&header, flows.flows.iter().map(row));
+        let header = ["INTERFACE", "PROTOCOL", "FLOW", "PHASE", "AGE", "IDLE"];
+        return columns(&header, flows.flows.iter().map(flow_row));
     }
-    let mut text = String::new();
-    for flow in &flows.flows {
-        let way = match flow.steps.as_slice() {
-            [] => "   its interface has sent nothing since the lab was changed last, or never\n".to_owned(),
-            way => steps(way),
-        };
-        let _ = writeln!(text, "{}\n{way}", row(flow).join("  "));
-    }
-    text
+    flows.flows.iter().map(|each| flow(each, true) + "\n").collect()
+}
+
+/// One connection, with the decisions that made it.
+pub fn flow(flow: &FlowView, why: bool) -> String {
+    let way = match flow.steps.as_slice() {
+        _ if !why => String::new(),
+        [] => "\n   its interface has sent nothing since the lab was changed last, or never\n".to_owned(),
+        way => format!("\n{}", steps(way)),
+    };
+    format!("{}{way}", flow_row(flow).join("  "))
 }
 
 /// A packet's journey, and that of the answer.
