@@ -8,7 +8,7 @@ use minivpc_dataplane::{DropReason, Kind};
 use minivpc_model::*;
 use minivpc_testkit::{Article, Packet, Sim, article};
 
-use crate::{DESTINATION, NAT, SOURCE, answers, assert_drops, ping, tcp};
+use crate::{DESTINATION, NAT, SOURCE, answers, assert_drops, ping, tcp, udp};
 
 /// The article with flows: a ping and a TCP connection through the gateway.
 fn running() -> (Article, Sim) {
@@ -235,4 +235,33 @@ fn the_next_engine_knows_the_flows_of_the_last_checkpoint_and_no_younger_ones() 
     }
     let ports: Vec<_> = next.received("destination").iter().map(|seen| seen.headers.flow.src_port).collect();
     assert!(!ports.contains(&before));
+}
+
+#[test]
+fn sg_18_nat_18_a_packet_each_20_seconds_keeps_a_flow_for_ever() {
+    let mut sim = Sim::new(&article("10.0.0.0/16").builder.world);
+    sim.open("destination", 7);
+    sim.open("destination", 80);
+    sim.send("source", &tcp(DESTINATION, 40_000, 80, SYN));
+    let opened = |sim: &Sim| -> Vec<_> {
+        let connections = sim.engine.state().connections(sim.now.tick());
+        let mut all: Vec<_> = connections.iter().map(|connection| (connection.key, connection.opened)).collect();
+        all.sort_by_key(|(key, _)| (key.eni, key.flow));
+        all
+    };
+    sim.send("source", &udp(DESTINATION, 40_000, 7));
+    sim.send("source", &udp(DESTINATION, 40_001, 9));
+    let ports = |sim: &mut Sim| sim.received("destination").iter().map(|seen| seen.headers.flow.src_port).collect();
+    let (connections, first): (_, Vec<u16>) = (opened(&sim), ports(&mut sim));
+    for _ in 0..30 {
+        sim.wait(20);
+        sim.send("source", &tcp(DESTINATION, 40_000, 80, ACK));
+        sim.send("source", &udp(DESTINATION, 40_000, 7));
+        // Nobody answers this one but for a message that its port is closed.
+        sim.send("source", &udp(DESTINATION, 40_001, 9));
+        let kept: Vec<u16> = ports(&mut sim);
+        assert_eq!(kept, first, "each keeps its port");
+    }
+    assert_eq!(opened(&sim), connections, "and its connections are those of the beginning");
+    assert!(sim.cache.metrics().hits.load(Relaxed) > 60, "which the flow cache has kept too");
 }
