@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The walk (`walk.rs`) is a pure function of snapshot, state, packet and time: it changes nothing and returns what it
-//! wants changed, a [`Txn`](state::Txn). That is committed **before** the frame is written, because a TAP write runs
+//! wants changed, a [`Txn`]. That is committed **before** the frame is written, because a TAP write runs
 //! the receiver's stack, and another worker may read the answer before the write returns. Whoever loses a race walks
 //! again. [`Engine::trace`] is the same walk with a recorder that keeps everything, and a transaction thrown away.
 //!

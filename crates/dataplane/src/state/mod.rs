@@ -60,8 +60,8 @@ pub struct State {
     ways: Ways,
     metrics: DashMap<Serial, Arc<NatMetrics>, RandomState>,
     tracking: DashMap<Serial, Arc<Tracking>, RandomState>,
-    /// Counts up after each change that more than the next packet of the same flow can tell: a connection that opens,
-    /// a record in another phase.
+    /// Counts up after each change that more than the next packet of the same flow can tell: a record that opens, or is in
+    /// another phase.
     version: AtomicU64,
 }
 
@@ -138,7 +138,8 @@ impl State {
                 }
             }
         }
-        let mut turned = false;
+        // A session that opens may have ended another one.
+        let mut turned = !opened.is_empty();
         for change in txn {
             match change {
                 Change::OpenSession(key, _) if key.flow.protocol == 6 => {
@@ -270,7 +271,7 @@ impl State {
         }
     }
 
-    /// Unless this has changed, no record has changed its phase and no connection has opened.
+    /// Unless this has changed, no record has opened or changed its phase.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Acquire)
     }
