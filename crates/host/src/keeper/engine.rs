@@ -33,6 +33,13 @@ impl Engine {
         Ok(Self { arguments, log, child, process, started: Instant::now(), serving: false, short_lives: 0 })
     }
 
+    /// Ends it, so that it writes into no directory that is about to go.
+    pub fn end(mut self) {
+        // It may be dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// It has died: starts it again, unless it never came up, or dies all the time.
     pub fn revive(mut self) -> Option<Self> {
         let status = self.child.wait().ok()?;

@@ -97,6 +97,7 @@ pub fn run_keeper(listener: OwnedFd) -> Result<End, HostError> {
         });
         home.go()?;
         if let Some(why) = lab.end {
+            lab.engine.take().into_iter().for_each(Engine::end);
             lab.guests.values_mut().for_each(end);
             return Ok(why);
         }
