@@ -6,7 +6,7 @@
 //! could matter, by [`State::version`]; asking also writes down that the flow is in use. So a cache may vanish at any
 //! instant and nobody can tell.
 //!
-//! What only a walk can judge takes the walk although its flow is known ([`Key::of`], [`Entry::admits`]): packets that
+//! What only a walk can judge takes the walk although its flow is known ([`Key::of`], `Entry::admits`): packets that
 //! begin or end something, fragments, options, ICMP errors, a TTL that would run out, a size that would not fit.
 //!
 //! The index is a fixed array, of which the kernel gives only the pages that are used; entries are in chunks. So the
@@ -32,6 +32,8 @@ const PLACES: usize = 16;
 const CHUNK: usize = 256;
 /// Bits of a place that number an entry, from 1; the others tell entries of a bucket apart.
 const NUMBER: u32 = 0x001f_ffff;
+/// A place without an entry.
+const FREE: u32 = 0;
 /// Seconds after which an unused entry goes.
 const IDLE: u32 = 10;
 /// Most records that a cached flow may rest on: two connections and two NAT gateways.
@@ -160,31 +162,9 @@ impl Rests {
     }
 }
 
-/// How the packets of a flow are forwarded.
-pub struct Entry {
-    flow: Flow,
-    port: u16,
-    is_echo_reply: bool,
-    /// MAC addresses with which its packets come: source, destination.
-    macs: (Mac, Mac),
-    /// What they are changed to.
-    pub edit: FlowEdit,
-    /// Largest that the whole path carries, bytes of IP.
-    mtu: u16,
-    /// The port that they go to.
-    pub to: u16,
-    /// The snapshot that says so.
-    generation: u64,
-    /// Version of the state, and time, at which all of `rests` held.
-    held: (u64, Tick),
-    rests: Rests,
-    /// Where they are counted.
-    pub way: Arc<Way>,
-}
-
-/// What a walk has learned of a flow.
+/// What a walk has learned of a flow: how its next packets are forwarded.
 pub struct Learned {
-    /// What changes in its packets.
+    /// What changes in them.
     pub edit: FlowEdit,
     /// Largest IP packet that the path carries, bytes; none if it is that of the interfaces.
     pub mtu: Option<u16>,
@@ -192,32 +172,35 @@ pub struct Learned {
     pub to: u16,
     /// The snapshot that says so.
     pub generation: u64,
-    /// Version of the state before the walk, and its time.
-    pub read: (u64, Tick),
-    /// What it has read there.
+    /// What it rests on.
     pub rests: Rests,
-    /// Where the packets are counted.
+    /// Version of the state, and time, at which all of that held.
+    pub held: (u64, Tick),
+    /// Where they are counted.
     pub way: Arc<Way>,
 }
 
-impl Entry {
-    fn new(key: &Key<'_>, macs: (Mac, Mac), learned: Learned) -> Self {
-        let Learned { edit, mtu, to, generation, read, rests, way } = learned;
-        let (flow, port, is_echo_reply) = (*key.flow, key.port, key.is_echo_reply);
-        let mtu = mtu.unwrap_or(u16::MAX);
-        Self { flow, port, is_echo_reply, macs, edit, mtu, to, generation, held: read, rests, way }
-    }
+/// A flow, and what is known of it.
+struct Entry {
+    flow: Flow,
+    port: u16,
+    is_echo_reply: bool,
+    /// MAC addresses with which its packets come: source, destination.
+    macs: (Mac, Mac),
+    learned: Learned,
+}
 
+impl Entry {
     fn key(&self) -> Key<'_> {
         Key { flow: &self.flow, port: self.port, is_echo_reply: self.is_echo_reply }
     }
 
     fn admits(&self, packet: &Parsed, generation: u64) -> bool {
-        let headers = &packet.headers;
-        self.generation == generation
+        let (headers, learned) = (&packet.headers, &self.learned);
+        learned.generation == generation
             && (headers.src_mac, headers.dst_mac) == self.macs
-            && headers.ttl > self.edit.ttl()
-            && headers.size <= self.mtu
+            && headers.ttl > learned.edit.ttl()
+            && learned.mtu.is_none_or(|mtu| headers.size <= mtu)
     }
 }
 
@@ -228,7 +211,7 @@ impl Cache {
         let capacity = capacity.min(CAPACITY);
         let buckets = (capacity * 2 / PLACES).next_power_of_two();
         Self {
-            index: vec![0; buckets * PLACES],
+            index: vec![FREE; buckets * PLACES],
             chunks: Vec::new(),
             len: 0,
             capacity,
@@ -244,21 +227,15 @@ impl Cache {
         Arc::clone(&self.metrics)
     }
 
-    /// Has it no entries?
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Forgets all flows.
     pub fn clear(&mut self) {
         self.chunks.clear();
-        self.index.fill(0);
+        self.index.fill(FREE);
         self.len = 0;
         self.metrics.entries.store(0, Relaxed);
     }
 
-    /// The entry that a packet may be forwarded by, now.
+    /// How a packet may be forwarded without a walk, now.
     pub(crate) fn find(
         &mut self,
         state: &State,
@@ -266,32 +243,29 @@ impl Cache {
         now: Tick,
         key: &Key<'_>,
         packet: &Parsed,
-    ) -> Option<&Entry> {
-        let found = self.number(key, key.hash(&self.hasher)).and_then(|number| {
+    ) -> Option<&Learned> {
+        let found = self.number(key, key.hash(&self.hasher)).filter(|number| {
             let entry = &mut self.chunks[number / CHUNK][number % CHUNK];
-            if !entry.admits(packet, generation) {
-                return None;
-            }
             // Before the records: what changes while they are read is asked again.
             let held = (state.version(), now);
-            if entry.held != held {
-                if !entry.rests.hold(state, *key.flow, now) {
-                    return None;
-                }
-                entry.held = held;
+            let admits = entry.admits(packet, generation);
+            let holds = admits && (entry.learned.held == held || entry.learned.rests.hold(state, *key.flow, now));
+            if holds {
+                entry.learned.held = held;
             }
-            Some(number)
+            holds
         });
         CacheMetrics::add(if found.is_some() { &self.metrics.hits } else { &self.metrics.misses });
-        found.map(|number| &self.chunks[number / CHUNK][number % CHUNK])
+        found.map(|number| &self.entry(number).learned)
     }
 
-    /// Keeps an entry, in the place of the flow's last one or else of another flow's if there is no more room.
+    /// Keeps what was learned, in the place of what was known of the flow, or of another flow if there is no more room.
     pub(crate) fn insert(&mut self, key: &Key<'_>, macs: (Mac, Mac), learned: Learned) {
         if self.capacity == 0 {
             return;
         }
-        let entry = Entry::new(key, macs, learned);
+        let Key { flow, port, is_echo_reply } = *key;
+        let entry = Entry { flow: *flow, port, is_echo_reply, macs, learned };
         let hash = key.hash(&self.hasher);
         if let Some(number) = self.number(key, hash) {
             self.chunks[number / CHUNK][number % CHUNK] = entry;
@@ -301,9 +275,9 @@ impl Cache {
             self.evict(hash as usize % self.len);
         }
         let bucket = self.bucket(hash);
-        if !self.places(bucket).contains(&0) {
-            let place = self.places(bucket)[(hash >> 32) as usize % PLACES];
-            self.evict((place & NUMBER) as usize - 1);
+        if !self.places(bucket).contains(&FREE) {
+            let taken = self.places(bucket)[(hash >> 32) as usize % PLACES];
+            self.evict(number_in(taken));
         }
         let number = self.len;
         if number / CHUNK == self.chunks.len() {
@@ -311,7 +285,7 @@ impl Cache {
         }
         self.chunks[number / CHUNK].push(entry);
         self.len += 1;
-        self.point(bucket, 0, tag(hash) | (number as u32 + 1));
+        self.point(bucket, FREE, place(hash, number));
         self.metrics.entries.store(self.len as u64, Relaxed);
     }
 
@@ -322,14 +296,18 @@ impl Cache {
                 self.hand = 0;
                 return true;
             }
-            let entry = &self.chunks[self.hand / CHUNK][self.hand % CHUNK];
-            if now.since(entry.held.1) > IDLE {
+            let (_, used) = self.entry(self.hand).learned.held;
+            if now.since(used) > IDLE {
                 self.remove(self.hand);
             } else {
                 self.hand += 1;
             }
         }
         false
+    }
+
+    fn entry(&self, number: usize) -> &Entry {
+        &self.chunks[number / CHUNK][number % CHUNK]
     }
 
     fn bucket(&self, hash: u64) -> usize {
@@ -345,11 +323,11 @@ impl Cache {
     fn number(&self, key: &Key<'_>, hash: u64) -> Option<usize> {
         let tag = tag(hash);
         self.places(self.bucket(hash)).iter().find_map(|place| {
-            if place & !NUMBER != tag || *place == 0 {
+            if place & !NUMBER != tag || *place == FREE {
                 return None;
             }
-            let number = (place & NUMBER) as usize - 1;
-            (self.chunks[number / CHUNK][number % CHUNK].key() == *key).then_some(number)
+            let number = number_in(*place);
+            (self.entry(number).key() == *key).then_some(number)
         })
     }
 
@@ -368,17 +346,11 @@ impl Cache {
     /// Takes an entry out; the last one gets its number.
     fn remove(&mut self, number: usize) {
         let last = self.len - 1;
-        let hash_of =
-            |cache: &Self, number: usize| cache.chunks[number / CHUNK][number % CHUNK].key().hash(&cache.hasher);
-        let (hash, last_hash) = (hash_of(self, number), hash_of(self, last));
-        self.point(self.bucket(hash), tag(hash) | (number as u32 + 1), 0);
+        let [hash, last_hash] = [number, last].map(|number| self.entry(number).key().hash(&self.hasher));
+        self.point(self.bucket(hash), place(hash, number), FREE);
         let Some(entry) = self.chunks[last / CHUNK].pop() else { return };
         if number != last {
-            self.point(
-                self.bucket(last_hash),
-                tag(last_hash) | (last as u32 + 1),
-                tag(last_hash) | (number as u32 + 1),
-            );
+            self.point(self.bucket(last_hash), place(last_hash, last), place(last_hash, number));
             self.chunks[number / CHUNK][number % CHUNK] = entry;
         }
         if last.is_multiple_of(CHUNK) {
@@ -392,4 +364,13 @@ impl Cache {
 /// What of a hash stands beside an entry's number; its lowest bits are the bucket's.
 fn tag(hash: u64) -> u32 {
     (hash >> 32) as u32 & !NUMBER
+}
+
+/// What stands in a place for the entry with this hash and number.
+fn place(hash: u64, number: usize) -> u32 {
+    tag(hash) | (number as u32 + 1)
+}
+
+fn number_in(place: u32) -> usize {
+    (place & NUMBER) as usize - 1
 }

@@ -155,42 +155,24 @@ impl Engine {
         frame: &mut [u8],
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) {
-        let Some(armed) = &snapshot.armed else { return self.take(cache, snapshot, now, port, vnet, frame, emit) };
-        armed.sent(snapshot, port, vnet, frame);
-        self.take(cache, snapshot, now, port, vnet, frame, &mut |to, vnet, frame| {
-            armed.delivered(snapshot, to, frame);
-            emit(to, vnet, frame);
-        });
-    }
-
-    /// Counts a frame that `port` sent behind a virtio-net header that can't be read.
-    pub fn malformed(&self, snapshot: &Snapshot, now: Now, port: u16, check: minivpc_packet::Malformed, frame: &[u8]) {
         if let Some(armed) = &snapshot.armed {
-            armed.sent(snapshot, port, &VnetHeader::PLAIN, frame);
+            armed.sent(snapshot, port, vnet, frame);
         }
-        self.drop_frame(snapshot, now, port, DropReason::Malformed(check), Subject::Frame, frame);
-    }
-
-    #[allow(clippy::too_many_arguments)] // As `process`.
-    fn take(
-        &self,
-        cache: &mut Cache,
-        snapshot: &Snapshot,
-        now: Now,
-        port: u16,
-        vnet: &mut VnetHeader,
-        frame: &mut [u8],
-        emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
-    ) {
+        let emit = &mut |to: u16, vnet: &VnetHeader, frame: &[u8]| {
+            if let Some(armed) = &snapshot.armed {
+                armed.delivered(snapshot, to, frame);
+            }
+            emit(to, vnet, frame);
+        };
         // Looked at where it is: a copy of it takes as long as a look-up.
         let (reason, subject) = match &parse(vnet, frame) {
             Ok(Frame::Ipv4(packet)) => {
                 let key = Key::of(port, packet);
                 let known = key.and_then(|key| cache.find(&self.state, snapshot.generation, now.tick(), &key, packet));
-                if let Some(entry) = known {
-                    entry.way.count(packet.wire_packets, packet.wire_bytes);
-                    entry.edit.apply(packet, vnet, frame);
-                    return emit(entry.to, vnet, frame);
+                if let Some(known) = known {
+                    known.way.count(packet.wire_packets, packet.wire_bytes);
+                    known.edit.apply(packet, vnet, frame);
+                    return emit(known.to, vnet, frame);
                 }
                 let learned = self.forward(snapshot, now, At::Sent { eni: port }, port, packet, vnet, frame, emit);
                 // While somebody looks, each packet walks: he sees it at points of which the cache knows nothing.
@@ -208,6 +190,14 @@ impl Engine {
             Err(check) => (DropReason::Malformed(*check), Subject::Frame),
         };
         self.drop_frame(snapshot, now, port, reason, subject, frame);
+    }
+
+    /// Counts a frame that `port` sent behind a virtio-net header that can't be read.
+    pub fn malformed(&self, snapshot: &Snapshot, now: Now, port: u16, check: minivpc_packet::Malformed, frame: &[u8]) {
+        if let Some(armed) = &snapshot.armed {
+            armed.sent(snapshot, port, &VnetHeader::PLAIN, frame);
+        }
+        self.drop_frame(snapshot, now, port, DropReason::Malformed(check), Subject::Frame, frame);
     }
 
     /// What isn't a packet is dropped by the interface that sent it.
@@ -264,8 +254,8 @@ impl Engine {
                     mtu,
                     to: eni,
                     generation: snapshot.generation,
-                    read: (version, now.tick()),
                     rests: Rests::of(&txn)?,
+                    held: (version, now.tick()),
                     way: way?,
                 })
             }
@@ -322,7 +312,7 @@ impl Engine {
         for step in steps {
             let Step::Nat { nat, act } = *step else { continue };
             let counters = self.state.counters(snapshot.eni(snapshot.nat(nat).eni).serial);
-            counters.translated(act, &traffic);
+            counters.add(act, &traffic);
             if act == NatAct::Dropped && verdict == Verdict::Drop(DropReason::NatPortAllocation) {
                 counters.port_allocation_errors.fetch_add(packets.into(), Relaxed);
             }

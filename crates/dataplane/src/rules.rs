@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use foldhash::fast::FixedState;
 use ipnet::{IpNet, Ipv4Net};
 use minivpc_model::{PortRange, Traffic};
 use minivpc_packet::Headers;
@@ -36,10 +37,10 @@ pub struct Rules {
     udp: Ranges,
     icmp: Ranges,
     /// Protocols without ports that rules name, and all others.
-    protocols: HashMap<u8, Set>,
+    protocols: HashMap<u8, Set, FixedState>,
     other_protocols: Set,
     blocks: PrefixMap<Ipv4Net, Set>,
-    members: HashMap<IpAddr, Set>,
+    members: HashMap<IpAddr, Set, FixedState>,
     /// Rules for 0.0.0.0/0.
     everybody: Set,
     /// Does one of those let all of TCP through, and of UDP?

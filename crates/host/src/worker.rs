@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use foldhash::fast::FixedState;
 use minivpc_dataplane::{CAPACITY, Cache, CacheMetrics, Engine, Now, Snapshot};
 use minivpc_packet::VnetHeader;
 use rustix::event::{EventfdFlags, epoll, eventfd};
@@ -54,7 +55,7 @@ pub struct Ports {
     /// What they are.
     backend: Backend,
     /// The number that an interface has in this snapshot, by the number that it always has.
-    ports: HashMap<u32, u16>,
+    ports: HashMap<u32, u16, FixedState>,
 }
 
 impl Ports {
@@ -75,8 +76,9 @@ impl Ports {
     }
 }
 
-/// What epoll says when somebody has published; interfaces are named by their serials, which are shorter.
+/// What epoll says when somebody has published, or wants unused flows forgotten; interfaces are named by their serials, which are shorter.
 const WAKE: u64 = u64::MAX;
+
 /// Moves the frames of some TAPs of a lab.
 pub struct Worker {
     number: usize,

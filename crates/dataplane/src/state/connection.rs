@@ -176,6 +176,11 @@ impl Connection {
         self.life.update(again).is_ok()
     }
 
+    /// Ends it if nobody has answered it: TCP only, as others may want no answer.
+    pub(super) fn end_unanswered(&self, now: Tick) -> bool {
+        self.is_unanswered() && self.end(now, |phase| phase == Phase::Opening)
+    }
+
     /// TCP: nobody has answered yet.
     pub(super) fn is_unanswered(&self) -> bool {
         self.key.flow.protocol == 6 && self.phase() == Phase::Opening
@@ -193,11 +198,11 @@ impl Connection {
         patience.is_some_and(|patience| now.since(last_seen) <= patience)
     }
 
-    /// Ends it if it doesn't live, or is in one of `phases`; true if it is over then.
-    pub(super) fn end(&self, now: Tick, phases: &[Phase]) -> bool {
+    /// Ends it if it doesn't live, or `goes` in its phase; true if it is over then.
+    pub(super) fn end(&self, now: Tick, goes: impl Fn(Phase) -> bool) -> bool {
         let over = |phase, last_seen| {
-            let goes = phases.contains(&Phase::of(phase)) || !self.outlasts(phase, last_seen, now);
-            goes.then_some((Phase::Closed as u8, last_seen))
+            let ends = goes(Phase::of(phase)) || !self.outlasts(phase, last_seen, now);
+            ends.then_some((Phase::Closed as u8, last_seen))
         };
         self.life.update(over).is_ok()
     }

@@ -59,8 +59,8 @@ pub struct NatMetrics {
 }
 
 impl NatMetrics {
-    /// A gateway did this to so much, and passed it on if it is a translation.
-    pub(crate) fn translated(&self, act: NatAct, traffic: &Traffic) {
+    /// Counts what a gateway did.
+    pub(crate) fn add(&self, act: NatAct, traffic: &Traffic) {
         match act {
             NatAct::Source => {
                 self.in_from_source.add_all(traffic);

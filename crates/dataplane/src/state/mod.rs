@@ -16,6 +16,7 @@ mod nat;
 mod table;
 mod way;
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
@@ -131,7 +132,7 @@ impl State {
                 Some(session) => opened.push(session),
                 None => {
                     for session in opened {
-                        session.end(now, true);
+                        session.end(now, |_| true);
                         self.forget_session(&session);
                     }
                     return false;
@@ -176,18 +177,19 @@ impl State {
 
     /// The lease comes before its session, so whoever finds a session may use its lease.
     fn open_session(&self, key: SessionKey, endpoint: Endpoint, now: Tick) -> Option<Arc<Session>> {
-        self.make_room(&self.sessions, SESSIONS, &key, Session::is_unanswered, |session| {
-            session.end(now, true);
-            self.forget_session(session);
-        });
+        if let Ok(Some(unanswered)) = room(&self.sessions, SESSIONS, &key, Session::is_unanswered)
+            && unanswered.end_unanswered(now)
+        {
+            self.forget_session(&unanswered);
+        }
         let session = Arc::new(Session::open(key, endpoint, now));
-        match self.leases.put(&session, |other| other.end(now, false)) {
+        match self.leases.put(&session, |other| other.end(now, |_| false)) {
             Put::New => self.count_towards(session.lease().to),
             // Its session has expired, and the sweep will find it.
             Put::Replaced(_) => {}
             Put::Refused => return None,
         }
-        match self.sessions.put(&session, |other| other.end(now, false)) {
+        match self.sessions.put(&session, |other| other.end(now, |_| false)) {
             Put::New => {}
             Put::Replaced(other) => self.end_session(&other),
             Put::Refused => {
@@ -196,22 +198,6 @@ impl State {
             }
         }
         Some(session)
-    }
-
-    /// Takes an unanswered record out of a table that is full, for a new one (a flood of them gives way).
-    fn make_room<K: std::hash::Hash + Eq, T>(
-        &self,
-        table: &Table<K, T>,
-        capacity: u64,
-        key: &K,
-        may_go: impl Fn(&T) -> bool,
-        end: impl Fn(&Arc<T>),
-    ) {
-        if table.len() >= capacity
-            && let Some(unanswered) = table.any_beside(key, may_go)
-        {
-            end(&unanswered);
-        }
     }
 
     fn count_towards(&self, to: Destination) {
@@ -250,24 +236,20 @@ impl State {
 
     /// A connection that another worker opened meanwhile is the same connection. True if there is a new one.
     fn open_connection(&self, key: ConnectionKey, direction: Direction, now: Tick) -> bool {
-        self.make_room(&self.connections, CONNECTIONS, &key, Connection::is_unanswered, |connection| {
-            connection.end(now, &[Phase::Opening]);
-            self.forget_connection(connection);
-        });
+        if let Ok(Some(unanswered)) = room(&self.connections, CONNECTIONS, &key, Connection::is_unanswered)
+            && unanswered.end_unanswered(now)
+            && self.connections.take(&unanswered)
+        {
+            self.tracking(unanswered.key.eni).connections.fetch_sub(1, Relaxed);
+        }
         let connection = Arc::new(Connection::open(key, direction, now));
-        match self.connections.put(&connection, |other| other.end(now, &[Phase::Closing, Phase::Closed])) {
+        match self.connections.put(&connection, |other| other.end(now, |phase| phase == Phase::Closing)) {
             Put::New => {
                 self.tracking(key.eni).connections.fetch_add(1, Relaxed);
                 true
             }
             Put::Replaced(_) => true,
             Put::Refused => false,
-        }
-    }
-
-    fn forget_connection(&self, connection: &Arc<Connection>) {
-        if self.connections.take(connection) {
-            self.tracking(connection.key.eni).connections.fetch_sub(1, Relaxed);
         }
     }
 
@@ -344,10 +326,9 @@ impl State {
 
     /// Forgets everything, as if nothing had ever been sent.
     pub fn clear(&self, now: Tick) {
-        let all = [Phase::Opening, Phase::Answered, Phase::Stream, Phase::Closing, Phase::Closed];
         for shard in 0..SHARDS {
-            self.forget_connections(shard, |connection| connection.end(now, &all));
-            for session in self.sessions.sweep(shard, |session| session.end(now, true)) {
+            self.forget_connections(shard, |connection| connection.end(now, |_| true));
+            for session in self.sessions.sweep(shard, |session| session.end(now, |_| true)) {
                 self.give_back(&session);
             }
             self.datagrams.sweep(shard, |_| true);
@@ -370,8 +351,8 @@ impl State {
 
     /// The same for one of [`State::PARTS`], which is short.
     pub fn sweep_part(&self, part: usize, now: Tick) {
-        self.forget_connections(part, |connection| connection.end(now, &[Phase::Closed]));
-        for session in self.sessions.sweep(part, |session| session.end(now, false)) {
+        self.forget_connections(part, |connection| connection.end(now, |_| false));
+        for session in self.sessions.sweep(part, |session| session.end(now, |_| false)) {
             self.end_session(&session);
         }
         self.datagrams.sweep(part, |datagram| !datagram.lives(now));
@@ -383,6 +364,19 @@ impl State {
             self.tracking(connection.key.eni).connections.fetch_sub(1, Relaxed);
         }
     }
+}
+
+/// Is there room for a record of this key? If the table is full, for an unanswered one that goes: a flood gives way.
+fn room<K: Hash + Eq, T>(
+    table: &Table<K, T>,
+    capacity: u64,
+    key: &K,
+    unanswered: impl Fn(&T) -> bool,
+) -> Result<Option<Arc<T>>, DropReason> {
+    if table.len() < capacity {
+        return Ok(None);
+    }
+    table.any_beside(key, unanswered).map(Some).ok_or(DropReason::TableFull)
 }
 
 /// The truth as one walk sees it, with changes on top that aren't committed: a trace's reply sees what its request
@@ -405,23 +399,19 @@ impl<'a> View<'a> {
     /// one that drops the packet.
     pub(crate) fn room_for(&self, change: &Change) -> Result<(), DropReason> {
         let state = self.state;
-        let has_room = match change {
-            Change::OpenSession(key, _) => {
-                state.sessions.len() < SESSIONS || state.sessions.any_beside(key, Session::is_unanswered).is_some()
-            }
+        match change {
+            Change::OpenSession(key, _) => room(&state.sessions, SESSIONS, key, Session::is_unanswered).map(drop),
             Change::OpenConnection(key, _)
                 if state.tracking(key.eni).connections.load(Relaxed) >= CONNECTIONS_PER_INTERFACE =>
             {
-                return Err(DropReason::ConnectionsExhausted);
+                Err(DropReason::ConnectionsExhausted)
             }
             Change::OpenConnection(key, _) => {
-                let table = &state.connections;
-                table.len() < CONNECTIONS || table.any_beside(key, Connection::is_unanswered).is_some()
+                room(&state.connections, CONNECTIONS, key, Connection::is_unanswered).map(drop)
             }
-            Change::PinDatagram(_) => state.datagrams.len() < DATAGRAMS,
-            _ => true,
-        };
-        if has_room { Ok(()) } else { Err(DropReason::TableFull) }
+            Change::PinDatagram(datagram) => room(&state.datagrams, DATAGRAMS, &datagram.key, |_| false).map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// The connection, if it lives.
@@ -464,5 +454,54 @@ impl<'a> View<'a> {
     pub(crate) fn lease(&self, lease: &Lease) -> Option<Arc<Session>> {
         self.pending(|key, endpoint| Lease::of(key, *endpoint) == *lease)
             .or_else(|| self.state.leases.get(lease).filter(|session| session.lives(self.now)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use minivpc_packet::{Flow, tcp_flags};
+
+    use super::*;
+
+    fn flow(src_port: u16) -> Flow {
+        let (src, dst) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        Flow { src, dst, protocol: 6, src_port, dst_port: 80 }
+    }
+
+    /// Keys of which the records stand in one shard.
+    fn neighbours<K: Copy + Hash + Eq, T>(table: &Table<K, T>, key: impl Fn(u16) -> K) -> [K; 2] {
+        let first = key(0);
+        let beside = (1..).map(key).find(|other| table.is_beside(&first, other));
+        [first, beside.unwrap()]
+    }
+
+    #[test]
+    fn of_a_full_table_an_unanswered_connection_goes_for_a_new_one_and_an_answered_stays() {
+        let (state, now) = (State::default(), Tick(1));
+        let [old, new] = neighbours(&state.connections, |port| ConnectionKey::new(Serial(1), flow(port)));
+        let asked = || room(&state.connections, 1, &new, Connection::is_unanswered);
+        assert!(matches!(asked(), Ok(None)));
+        assert!(state.open_connection(old, Direction::Egress, now));
+        let unanswered = asked().unwrap().unwrap();
+        assert_eq!(unanswered.key, old);
+        // Answered between the question and the end: it isn't taken.
+        let answer = Sight { at: now, from_opener: false, tcp_flags: tcp_flags::SYN | tcp_flags::ACK };
+        assert!(unanswered.see(answer) && !unanswered.end_unanswered(now));
+        assert_eq!(asked().unwrap_err(), DropReason::TableFull);
+        assert!(unanswered.lives(now));
+    }
+
+    #[test]
+    fn of_a_full_table_an_unanswered_session_goes_for_a_new_one_and_an_answered_stays() {
+        let (state, now) = (State::default(), Tick(1));
+        let [old, new] = neighbours(&state.sessions, |port| SessionKey { nat: Serial(1), flow: flow(port) });
+        let asked = || room(&state.sessions, 1, &new, Session::is_unanswered);
+        let endpoint = Endpoint { address: [10, 0, 0, 3].into(), port: 5000 };
+        let session = state.open_session(old, endpoint, now).unwrap();
+        assert!(Arc::ptr_eq(&asked().unwrap().unwrap(), &session));
+        let answer = Sight { at: now, from_opener: false, tcp_flags: tcp_flags::SYN | tcp_flags::ACK };
+        assert!(session.see(answer).0 && !session.end_unanswered(now));
+        assert_eq!(asked().unwrap_err(), DropReason::TableFull);
+        assert!(session.lives(now));
     }
 }

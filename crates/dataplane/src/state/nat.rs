@@ -181,6 +181,11 @@ impl Session {
         is_finished(self.life.load().0)
     }
 
+    /// Ends it if nobody has answered it: TCP only, as others may want no answer.
+    pub(super) fn end_unanswered(&self, now: Tick) -> bool {
+        self.is_unanswered() && self.end(now, |phase| phase & ESTABLISHED == 0)
+    }
+
     /// TCP: nobody has answered yet.
     pub(super) fn is_unanswered(&self) -> bool {
         self.key.flow.protocol == 6 && self.life.load().0 & (ESTABLISHED | OVER) == 0
@@ -193,10 +198,10 @@ impl Session {
         outlasts(phase, last_seen, now)
     }
 
-    /// Ends it if it doesn't live, or `whatever` it is; true if it is over then.
-    pub(super) fn end(&self, now: Tick, whatever: bool) -> bool {
+    /// Ends it if it doesn't live, or `goes` in its phase; true if it is over then.
+    pub(super) fn end(&self, now: Tick, goes: impl Fn(u8) -> bool) -> bool {
         let over =
-            |phase, last_seen| (whatever || !outlasts(phase, last_seen, now)).then_some((phase | OVER, last_seen));
+            |phase, last_seen| (goes(phase) || !outlasts(phase, last_seen, now)).then_some((phase | OVER, last_seen));
         self.life.update(over).is_ok()
     }
 }

@@ -50,10 +50,20 @@ impl<K: Hash + Eq, T> Table<K, T> {
         self.len.load(Relaxed)
     }
 
-    /// The shard of a hash; within a shard a table takes the lowest and the highest bits.
+    /// Within a shard a table takes the lowest and the highest bits.
+    fn shard_of(hash: u64) -> usize {
+        (hash >> 32) as usize % SHARDS
+    }
+
     fn lock(&self, hash: u64) -> MutexGuard<'_, HashTable<Slot<T>>> {
         let shards = self.shards.get_or_init(|| (0..SHARDS).map(|_| Mutex::default()).collect());
-        shards[(hash >> 32) as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+        shards[Self::shard_of(hash)].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Do the records of two keys stand in one shard?
+    #[cfg(test)]
+    pub fn is_beside(&self, one: &K, other: &K) -> bool {
+        Self::shard_of(self.hasher.hash_one(one)) == Self::shard_of(self.hasher.hash_one(other))
     }
 
     fn is_empty(&self) -> bool {

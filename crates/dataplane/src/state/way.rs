@@ -99,7 +99,7 @@ impl Ways {
         let sum = gateway.copy();
         for way in all.iter() {
             for (_, act) in way.gateways.iter().filter(|(counters, _)| Arc::ptr_eq(counters, gateway)) {
-                sum.translated(*act, &way.cached);
+                sum.add(*act, &way.cached);
             }
         }
         sum
@@ -110,7 +110,7 @@ impl Ways {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         // Whoever takes a way up holds the lock, so nobody can take up one that only the table has.
         for way in all.extract_if(|way| Arc::strong_count(way) == 1) {
-            way.gateways.iter().for_each(|(gateway, act)| gateway.translated(*act, &way.cached));
+            way.gateways.iter().for_each(|(gateway, act)| gateway.add(*act, &way.cached));
         }
     }
 
