@@ -62,17 +62,23 @@ pub fn cannot_run() -> Option<&'static str> {
 
 /// Brings a lab up, or says why it is skipped.
 macro_rules! lab_or_skip {
-    ($text:expr) => {
-        match crate::lab::cannot_run() {
-            Some(why) => {
-                println!("skipped: {why}");
-                return;
-            }
-            None => crate::lab::Lab::up($text),
+    ($text:expr) => {{
+        crate::lab::can_run_or_skip!();
+        crate::lab::Lab::up($text)
+    }};
+}
+pub(crate) use lab_or_skip;
+
+/// Ends the test, and says why, where there can't be labs.
+macro_rules! can_run_or_skip {
+    () => {
+        if let Some(why) = crate::lab::cannot_run() {
+            println!("skipped: {why}");
+            return;
         }
     };
 }
-pub(crate) use lab_or_skip;
+pub(crate) use can_run_or_skip;
 
 impl Lab {
     /// Brings up what `text` says, under a name that nobody else has.

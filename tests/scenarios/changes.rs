@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, PATIENCE, Running, lab_or_skip, said};
+use crate::lab::{Lab, PATIENCE, Running, can_run_or_skip, lab_or_skip, said};
 
 const LAB: &str = r#"
 lab: x
@@ -289,4 +289,29 @@ fn reset_gives_new_guests_and_forgets_flows() {
     lab.ask(&["restart", "client"]);
     assert!(!lab.run("client", &["ls", "/root/mine"]).status.success());
     lab.exec("client", &["ping", "-c", "1", "10.0.1.10"]);
+}
+
+#[test]
+fn several_workers_forward_as_one_does_and_forget_what_is_unused() {
+    can_run_or_skip!();
+    let lab = Lab::write(LAB);
+    let up = lab.minivpc(&["up", "--workers", "3"]);
+    assert!(up.status.success(), "{}", said(&up));
+    let hits = |lab: &Lab| lab.json(&["status"])["flow_cache"]["hits"].as_u64().unwrap();
+    let ping = |from: &str, to: &str| lab.exec(from, &["ping", "-c", "5", "-i", "0.01", to]);
+    for (from, to) in [("client", "10.0.1.10"), ("peer", "10.0.0.10")] {
+        assert!(ping(from, to).contains(" 0% packet loss"));
+    }
+    let before = hits(&lab);
+    assert!(before > 0, "packets after the first are forwarded by the cache");
+    // A change reaches each worker: the cache of none forwards by what was before.
+    lab.apply(&with(&[("100: { allow: all, cidr: 0.0.0.0/0 }", "100: { deny: all, cidr: 0.0.0.0/0 }")]));
+    let lost = lab.run("client", &["ping", "-c", "2", "-W", "1", "-i", "0.1", "10.0.1.10"]);
+    assert!(said(&lost).contains("100% packet loss"), "{}", said(&lost));
+    assert_eq!(lab.json(&["status"])["flow_cache"]["workers"], 3);
+    let entries = |lab: &Lab| lab.json(&["status"])["flow_cache"]["entries"].as_u64().unwrap();
+    let start = Instant::now();
+    while entries(&lab) > 0 {
+        assert!(start.elapsed() < PATIENCE, "unused flows stay in the cache");
+    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::lab::{Lab, PATIENCE, lab_or_skip, said};
+use crate::lab::{Lab, PATIENCE, can_run_or_skip, lab_or_skip, said};
 
 const ARTICLE: &str = include_str!("../../configs/nat-gateway-east-west/lab.yaml");
 
@@ -37,10 +37,7 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 #[test]
 fn of_several_ups_at_once_one_comes_up_and_the_others_say_so() {
-    if let Some(why) = crate::lab::cannot_run() {
-        println!("skipped: {why}");
-        return;
-    }
+    can_run_or_skip!();
     let lab = Lab::write(ARTICLE);
     for _ in 0..3 {
         let start = || lab.command(&["up", "lab.yaml"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -94,10 +91,7 @@ fn a_guest_that_deletes_its_link_costs_nothing() {
 
 #[test]
 fn a_lab_keeps_nothing_of_its_callers_open() {
-    if let Some(why) = crate::lab::cannot_run() {
-        println!("skipped: {why}");
-        return;
-    }
+    can_run_or_skip!();
     let lab = Lab::write(ARTICLE);
     // The shell's own descriptor 9 would reach the keeper and the engine.
     let script = format!("exec 9</dev/null; {} up {}", crate::lab::minivpc().display(), lab.file.display());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use crate::lab::{Lab, as_user, cannot_run, minivpc, runtime, said};
+use crate::lab::{Lab, as_user, can_run_or_skip, cannot_run, minivpc, runtime, said};
 
 const ARTICLE: &str = include_str!("../../configs/nat-gateway-east-west/lab.yaml");
 
@@ -46,10 +46,7 @@ fn a_tun_driver_for_root_alone_is_told_with_both_ways_out() {
 
 #[test]
 fn without_user_namespaces_up_says_what_to_set() {
-    if let Some(why) = cannot_run() {
-        println!("skipped: {why}");
-        return;
-    }
+    can_run_or_skip!();
     let lab = Lab::write(ARTICLE);
     // A user namespace may forbid others in it. The user stays who he is there, so his labs stay where they are.
     let within = |script: &str| {
@@ -72,10 +69,7 @@ fn without_user_namespaces_up_says_what_to_set() {
 
 #[test]
 fn with_few_descriptors_up_says_which_limit() {
-    if let Some(why) = cannot_run() {
-        println!("skipped: {why}");
-        return;
-    }
+    can_run_or_skip!();
     let lab = Lab::write(&ARTICLE.replace("instances:\n", "instances:\n  more: { subnet: source, count: 60 }\n"));
     let mut up = as_user("sh");
     up.args(["-c", "ulimit -n 128 && exec \"$1\" up lab.yaml", "sh"]).arg(minivpc());
@@ -123,10 +117,7 @@ fn one_sentence_each_and_the_right_status() {
 
 #[test]
 fn without_the_virtio_net_header_labs_work_by_the_plain_backend() {
-    if let Some(why) = cannot_run() {
-        println!("skipped: {why}");
-        return;
-    }
+    can_run_or_skip!();
     if std::env::var_os("MINIVPC_TUN").is_some() {
         println!("skipped: the plain backend knows /dev/net/tun only");
         return;
@@ -161,10 +152,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 #[test]
 fn a_user_namespace_without_rights_is_told_as_such() {
-    if let Some(why) = cannot_run() {
-        println!("skipped: {why}");
-        return;
-    }
+    can_run_or_skip!();
     let lab = Lab::write(ARTICLE);
     let hint = "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
     let restricted = |command: &str| {

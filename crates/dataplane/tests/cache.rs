@@ -352,26 +352,12 @@ fn hold(seed: u64, met: &mut Met) {
     met.workers += replay(log, &wanted, with((0..WORKERS).map(|_| Cache::new(1 << 12)).collect()), None);
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
 #[test]
 fn nobody_can_tell_that_there_is_a_cache() {
     let mut met = Met::default();
-    let seeds: Vec<u64> = match number("MINIVPC_SEED") {
-        Some(seed) => vec![seed],
-        None => (0..number("MINIVPC_WORLDS").unwrap_or(WORLDS)).collect(),
-    };
-    for &seed in &seeds {
-        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hold(seed, &mut met)));
-        if let Err(panic) = held {
-            println!("MINIVPC_SEED={seed} repeats it");
-            std::panic::resume_unwind(panic);
-        }
-    }
+    let worlds = random::each_seed(WORLDS, |seed| hold(seed, &mut met));
     println!("{met:#?}");
-    if seeds.len() as u64 >= WORLDS {
+    if worlds >= WORLDS {
         assert!(met.emitted * 4 > met.frames, "most frames are dropped");
         for hits in [met.single, met.flushed, met.normal, met.workers] {
             assert!(hits * 50 > met.frames, "hardly any frame is forwarded by the cache");

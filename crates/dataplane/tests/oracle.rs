@@ -300,26 +300,12 @@ fn answer(random: &mut Random, arrived: &Datum) -> Option<What> {
     random.of(&[None, None, Some(what), Some(what), Some(unreachable)])
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
 #[test]
 fn the_walk_and_the_oracle_agree() {
     let mut met = Met::default();
-    let seeds: Vec<u64> = match number("MINIVPC_SEED") {
-        Some(seed) => vec![seed],
-        None => (0..number("MINIVPC_WORLDS").unwrap_or(WORLDS)).collect(),
-    };
-    for &seed in &seeds {
-        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ask(seed, &mut met)));
-        if let Err(panic) = asked {
-            println!("MINIVPC_SEED={seed} repeats it");
-            std::panic::resume_unwind(panic);
-        }
-    }
+    let worlds = random::each_seed(WORLDS, |seed| ask(seed, &mut met));
     println!("{:#?}", met.0);
-    if seeds.len() as u64 >= WORLDS {
+    if worlds >= WORLDS {
         let packets = met.0["packets"];
         for rare in [
             "delivered",

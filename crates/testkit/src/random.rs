@@ -40,6 +40,25 @@ impl Random {
     }
 }
 
+/// Asks about the worlds of so many seeds, one after the other, and says which seed fails; how many there were. The
+/// environment may ask for another number by `MINIVPC_WORLDS`, and for one seed by `MINIVPC_SEED`.
+pub fn each_seed(worlds: u64, mut ask: impl FnMut(u64)) -> u64 {
+    let number = |variable: &str| std::env::var(variable).ok()?.parse().ok();
+    let seeds = match number("MINIVPC_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("MINIVPC_WORLDS").unwrap_or(worlds),
+    };
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
+        let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ask(seed)));
+        if let Err(panic) = asked {
+            println!("MINIVPC_SEED={seed} repeats it");
+            std::panic::resume_unwind(panic);
+        }
+    }
+    count
+}
+
 /// Ports that rules and packets have in common, so that they often meet.
 const PORTS: [u16; 5] = [22, 53, 80, 443, 40_000];
 
