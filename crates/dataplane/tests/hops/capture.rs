@@ -1,6 +1,7 @@
 //! What each point sees.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use minivpc_dataplane::{Armed, Bound, Captured, Component, DropReason, Headers, Kind, Point, Side, Sink, tcp_flags};
@@ -41,8 +42,10 @@ impl Sink for Copies {
 }
 
 impl Copies {
+    /// Publishes the same world with somebody who looks.
     fn at(sim: &mut Sim, points: impl IntoIterator<Item = Point>) -> Arc<Self> {
         let copies = Arc::new(Self::default());
+        sim.snapshot.generation += 1;
         sim.snapshot.armed = Some(Armed::new(points, vec![Arc::clone(&copies) as Arc<dyn Sink>]));
         copies
     }
@@ -343,4 +346,22 @@ fn nobody_can_tell_that_somebody_looks() {
     for copy in copies.iter().filter(|copy| copy.is_ip()) {
         assert_ne!(copy.headers().kind, Kind::Other);
     }
+}
+
+#[test]
+fn an_inner_point_sees_each_packet_of_a_flow_that_the_cache_knows() {
+    let mut sim = sim();
+    let hits = |sim: &Sim| sim.cache.metrics().hits.load(Relaxed);
+    for _ in 0..4 {
+        sim.send("source", &ping(DESTINATION, 31));
+    }
+    let before = hits(&sim);
+    assert!(before > 0);
+    let points = [nat(&sim, Side::Inside), nat(&sim, Side::Outside)];
+    let copies = Copies::at(&mut sim, points);
+    for number in 0..4 {
+        sim.send("source", &ping(DESTINATION, 31));
+        assert_eq!(copies.take_all().len(), 4, "ping {number}: in and out, there and back");
+    }
+    assert_eq!(hits(&sim), before);
 }
