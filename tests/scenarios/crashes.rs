@@ -68,16 +68,17 @@ fn an_interrupted_up_leaves_no_lab() {
         let mut up = lab.command(&["up"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Before, there is nobody yet who could clear away.
         until("it has begun", || directory.join("engine.log").exists());
-        assert!(std::process::Command::new("kill").args(["-INT", &up.id().to_string()]).status().unwrap().success());
+        // Not SIGINT: a shell has what it starts in the background ignore that.
+        assert!(std::process::Command::new("kill").args(["-TERM", &up.id().to_string()]).status().unwrap().success());
         let _ = up.wait();
-        // On a busy machine the interrupt may come when the lab is up.
+        // On a busy machine the signal may come when the lab is up.
         if !lab.minivpc(&["status", "--lab", &lab.name]).status.success() {
             until("nothing is left", || !directory.exists());
             return;
         }
         lab.down();
     }
-    panic!("each time it was up before the interrupt");
+    panic!("each time it was up before the signal");
 }
 
 /// A small generator with a seed (SplitMix64).
