@@ -36,8 +36,6 @@ pub(crate) fn start(spec: &GuestSpec) -> Result<OwnedFd, HostError> {
             drop(theirs);
             // SAFETY: the kernel has just put a new descriptor there, which nobody else owns.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            // Only now may the child rely on its parent-death signal: it has seen that its parent was alive after it.
-            let _ = ours.write_all(&[READY]);
             let mut answer = Vec::new();
             ours.read_to_end(&mut answer).context("waiting for a guest")?;
             match answer.split_first() {
@@ -56,22 +54,21 @@ pub(crate) fn start(spec: &GuestSpec) -> Result<OwnedFd, HostError> {
 /// Never returns, also not by panic: this is a copy of the keeper.
 fn init(spec: &GuestSpec, mut keeper: std::os::unix::net::UnixStream) -> ! {
     wait_like_others();
-    let result = prepare(spec, &mut keeper);
-    let _ = match &result {
-        Ok(()) => keeper.write_all(&[READY]),
-        Err(error) => write!(keeper, "{error}"),
-    };
-    drop(keeper);
-    if result.is_err() {
+    if let Err(error) = prepare(spec) {
+        let _ = write!(keeper, "{error}");
         std::process::exit(1);
     }
+    // A keeper that can't be told may have died before it was sure to take this process along.
+    if keeper.write_all(&[READY]).is_err() {
+        std::process::exit(1);
+    }
+    drop(keeper);
     close_all();
     reap()
 }
 
-fn prepare(spec: &GuestSpec, keeper: &mut std::os::unix::net::UnixStream) -> Result<(), HostError> {
+fn prepare(spec: &GuestSpec) -> Result<(), HostError> {
     set_parent_process_death_signal(Some(Signal::KILL)).context("PR_SET_PDEATHSIG")?;
-    keeper.read_exact(&mut [0]).context("the keeper is gone")?;
     rustix::process::setsid().context("setsid")?;
     rustix::system::sethostname(spec.hostname.as_bytes()).context("sethostname")?;
     // It keeps its capabilities: whoever has fewer can't look through /proc/1/root, where the host's tree is.
