@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use minivpc_dataplane::state::{NatKey, State};
-use minivpc_dataplane::{CAPACITY, Cache, Engine, Now, Snapshot, Tick, compile};
+use minivpc_dataplane::{CAPACITY, Cache, Engine, Now, Sent, Snapshot, Tick, compile};
 use minivpc_model::{Peer, PortRange, RouteTarget, Traffic};
 use minivpc_packet::VnetHeader;
 use minivpc_testkit::random::Random;
@@ -115,8 +115,8 @@ impl Lab {
 
     fn send(&mut self, port: u16, frame: &mut [u8]) -> Option<u16> {
         let (mut to, answer) = (None, &mut self.answer);
-        let (cache, mut vnet) = (&mut self.cache, VnetHeader::PLAIN);
-        self.engine.process(cache, &self.snapshot, self.now, port, &mut vnet, frame, &mut |port, _, frame| {
+        let sent = &mut [Sent { port, vnet: VnetHeader::PLAIN, frame }];
+        self.engine.process(&mut self.cache, &self.snapshot, self.now, sent, &mut |port, _, frame| {
             to = Some(port);
             answer.clear();
             answer.extend_from_slice(frame);
@@ -153,10 +153,11 @@ fn hits(lab: &mut Lab, flows: usize, random: &mut Random) -> f64 {
     for _ in 0..ROUNDS {
         // More than one batch, for asking for the time costs as much as some packets.
         let mut frames: Vec<_> = (0..4 * BATCH).map(|_| lab.frame(random.below(flows))).collect();
+        let sent = frames.iter_mut().map(|(port, frame)| Sent { port: *port, vnet: VnetHeader::PLAIN, frame });
+        let mut sent: Vec<_> = sent.collect();
         let begin = processor_time();
-        for (port, frame) in &mut frames {
-            let (cache, mut vnet) = (&mut lab.cache, VnetHeader::PLAIN);
-            lab.engine.process(cache, &lab.snapshot, lab.now, *port, &mut vnet, frame, &mut |_, _, frame| {
+        for batch in sent.chunks_mut(BATCH) {
+            lab.engine.process(&mut lab.cache, &lab.snapshot, lab.now, batch, &mut |_, _, frame| {
                 black_box(frame);
             });
         }
@@ -226,8 +227,8 @@ fn of_hits() {
         let mut frame = [0; 106];
         for _ in 0..1000 {
             frame.copy_from_slice(&one);
-            let (cache, mut vnet) = (&mut lab.cache, VnetHeader::PLAIN);
-            lab.engine.process(cache, &lab.snapshot, lab.now, port, &mut vnet, &mut frame, &mut |_, _, _| ());
+            let sent = &mut [Sent { port, vnet: VnetHeader::PLAIN, frame: &mut frame }];
+            lab.engine.process(&mut lab.cache, &lab.snapshot, lab.now, sent, &mut |_, _, _| ());
         }
     })
     .count_total;

@@ -6,7 +6,7 @@
 //! could matter, by [`State::version`]; asking also writes down that the flow is in use. So a cache may vanish at any
 //! instant and nobody can tell.
 //!
-//! What only a walk can judge takes the walk although its flow is known ([`Key::of`], `Entry::admits`): packets that
+//! What only a walk can judge takes the walk although its flow is known (`Name::of`, `Entry::admits`): packets that
 //! begin or end something, fragments, options, ICMP errors, a TTL that would run out, a size that would not fit.
 //!
 //! The index is a fixed array, of which the kernel gives only the pages that are used; entries are in chunks. So the
@@ -22,8 +22,8 @@ use foldhash::fast::RandomState;
 use minivpc_model::Serial;
 use minivpc_packet::{ETHERNET, Flow, FlowEdit, Kind, Mac, Parsed, tcp_flags};
 
-use crate::Tick;
 use crate::state::{Change, Connection, ConnectionKey, Phase, Session, State, Txn, Way};
+use crate::{BATCH, Tick};
 
 /// Most entries of a worker: as many as both directions of all sessions that a lab may have.
 pub const CAPACITY: usize = (1 << 21) - 1;
@@ -34,6 +34,8 @@ const CHUNK: usize = 256;
 const NUMBER: u32 = 0x001f_ffff;
 /// A place without an entry.
 const FREE: u32 = 0;
+/// With as many entries what packets need of them is no longer at hand in the processor's own caches.
+const FAR: usize = 4096;
 /// Seconds after which an unused entry goes.
 const IDLE: u32 = 10;
 /// Most records that a cached flow may rest on: two connections and two NAT gateways.
@@ -75,15 +77,21 @@ impl CacheMetrics {
 /// A flow as it comes from a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key<'a> {
+    name: Name<'a>,
+    hash: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Name<'a> {
     flow: &'a Flow,
     port: u16,
     /// Echo replies have the flow that a request with its id in the other place would have.
     is_echo_reply: bool,
 }
 
-impl<'a> Key<'a> {
-    /// The key of a packet whose flow may have an entry.
-    pub fn of(port: u16, packet: &'a Parsed) -> Option<Self> {
+impl<'a> Name<'a> {
+    /// That of a packet whose flow may have an entry.
+    fn of(port: u16, packet: &'a Parsed) -> Option<Self> {
         const ENDS: u8 = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
         let headers = &packet.headers;
         let is_echo_reply = match headers.kind {
@@ -127,6 +135,17 @@ enum Rest {
     Session(Arc<Session>, u8),
     /// No connection of the packet's flow at this interface (SG-13).
     Untracked(Serial),
+}
+
+impl Rest {
+    /// Something of what [`Rests::hold`] looks at.
+    fn touch(&self) -> u64 {
+        match self {
+            Self::Connection(connection, _) => connection.last_seen().0.into(),
+            Self::Session(session, _) => session.last_seen().0.into(),
+            Self::Untracked(_) => 0,
+        }
+    }
 }
 
 /// What a walk has read, if it is all that it has read and packets like its own leave it as it is.
@@ -191,8 +210,15 @@ struct Entry {
 }
 
 impl Entry {
-    fn key(&self) -> Key<'_> {
-        Key { flow: &self.flow, port: self.port, is_echo_reply: self.is_echo_reply }
+    fn name(&self) -> Name<'_> {
+        Name { flow: &self.flow, port: self.port, is_echo_reply: self.is_echo_reply }
+    }
+
+    /// Something of each of its lines.
+    fn touch(&self) -> u64 {
+        let learned = &self.learned;
+        let words = [self.flow.dst_port, learned.edit.ttl().into(), learned.to, self.macs.0[0].into()];
+        words.map(u64::from).iter().sum::<u64>().wrapping_add(learned.held.0)
     }
 
     fn admits(&self, packet: &Parsed, generation: u64) -> bool {
@@ -235,6 +261,33 @@ impl Cache {
         self.metrics.entries.store(0, Relaxed);
     }
 
+    /// The key of a packet whose flow may have an entry.
+    pub(crate) fn key<'a>(&self, port: u16, packet: &'a Parsed) -> Option<Key<'a>> {
+        Name::of(port, packet).map(|name| Key { name, hash: name.hash(&self.hasher) })
+    }
+
+    /// Touches what [`Cache::find`] will want for these packets, one kind for all of them after the other, as a
+    /// processor fetches from memory many things at once that don't depend on each other.
+    pub(crate) fn look_ahead(&self, keys: &[Option<Key<'_>>]) {
+        if self.len < FAR || keys.len() < 2 {
+            return;
+        }
+        let hashes = || keys.iter().flatten().map(|key| key.hash);
+        let mut touched: u64 = hashes().map(|hash| u64::from(self.index[self.bucket(hash) * PLACES])).sum();
+        // Of two that may be it, any.
+        let number = |hash| self.candidates(hash).next();
+        let numbers: ArrayVec<usize, BATCH> = hashes().filter_map(number).collect();
+        let entries = || numbers.iter().map(|number| self.entry(*number));
+        for entry in entries() {
+            touched = touched.wrapping_add(entry.touch());
+        }
+        for rest in entries().flat_map(|entry| &entry.learned.rests.0) {
+            touched = touched.wrapping_add(rest.touch());
+        }
+        // Nobody wants the sum, but for it nothing can be left out.
+        std::hint::black_box(touched);
+    }
+
     /// How a packet may be forwarded without a walk, now.
     pub(crate) fn find(
         &mut self,
@@ -244,12 +297,13 @@ impl Cache {
         key: &Key<'_>,
         packet: &Parsed,
     ) -> Option<&Learned> {
-        let found = self.number(key, key.hash(&self.hasher)).filter(|number| {
+        let Key { name, hash } = key;
+        let found = self.number(name, *hash).filter(|number| {
             let entry = &mut self.chunks[number / CHUNK][number % CHUNK];
             // Before the records: what changes while they are read is asked again.
             let held = (state.version(), now);
             let admits = entry.admits(packet, generation);
-            let holds = admits && (entry.learned.held == held || entry.learned.rests.hold(state, *key.flow, now));
+            let holds = admits && (entry.learned.held == held || entry.learned.rests.hold(state, *name.flow, now));
             if holds {
                 entry.learned.held = held;
             }
@@ -264,10 +318,10 @@ impl Cache {
         if self.capacity == 0 {
             return;
         }
-        let Key { flow, port, is_echo_reply } = *key;
+        let Key { name, hash } = *key;
+        let Name { flow, port, is_echo_reply } = name;
         let entry = Entry { flow: *flow, port, is_echo_reply, macs, learned };
-        let hash = key.hash(&self.hasher);
-        if let Some(number) = self.number(key, hash) {
+        if let Some(number) = self.number(&name, hash) {
             self.chunks[number / CHUNK][number % CHUNK] = entry;
             return;
         }
@@ -319,16 +373,22 @@ impl Cache {
         &self.index[bucket * PLACES..][..PLACES]
     }
 
-    /// The number of a flow's entry.
-    fn number(&self, key: &Key<'_>, hash: u64) -> Option<usize> {
-        let tag = tag(hash);
-        self.places(self.bucket(hash)).iter().find_map(|place| {
-            if place & !NUMBER != tag || *place == FREE {
-                return None;
-            }
-            let number = number_in(*place);
-            (self.entry(number).key() == *key).then_some(number)
+    /// The numbers of those entries that may be the one with this hash. All places are looked at before any is chosen,
+    /// as a processor can't guess which it will be.
+    fn candidates(&self, hash: u64) -> impl Iterator<Item = usize> {
+        let (tag, places) = (tag(hash), self.places(self.bucket(hash)));
+        let is_it = |place: u32| u32::from(place & !NUMBER == tag) & u32::from(place != FREE);
+        let mut them = (0..PLACES).fold(0, |them, n| them | is_it(places[n]) << n);
+        std::iter::from_fn(move || {
+            let first = (them != 0).then(|| them.trailing_zeros() as usize)?;
+            them &= them - 1;
+            Some(number_in(places[first]))
         })
+    }
+
+    /// The number of a flow's entry.
+    fn number(&self, name: &Name<'_>, hash: u64) -> Option<usize> {
+        self.candidates(hash).find(|number| self.entry(*number).name() == *name)
     }
 
     /// Changes a place of a bucket from one value to another.
@@ -346,7 +406,7 @@ impl Cache {
     /// Takes an entry out; the last one gets its number.
     fn remove(&mut self, number: usize) {
         let last = self.len - 1;
-        let [hash, last_hash] = [number, last].map(|number| self.entry(number).key().hash(&self.hasher));
+        let [hash, last_hash] = [number, last].map(|number| self.entry(number).name().hash(&self.hasher));
         self.point(self.bucket(hash), place(hash, number), FREE);
         let Some(entry) = self.chunks[last / CHUNK].pop() else { return };
         if number != last {

@@ -15,13 +15,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use minivpc_model::{InternetGatewayId, NatGatewayId, NetworkInterfaceId};
-use minivpc_packet::{Edit, Frame, Headers, Mac, Parsed, VnetHeader, parse};
+use minivpc_packet::{Edit, Frame, Headers, Mac, Malformed, Parsed};
 
 use crate::drop::DropReason;
 use crate::explain::{Component, NatAct, Quiet, Recorder, Step};
 use crate::snapshot::Snapshot;
 use crate::walk::{At, Verdict};
-use crate::{Engine, Now, Walked};
+use crate::{Engine, Now, Sent, Walked};
 
 /// Where packets are looked at. By id: it outlives snapshots, and one whose resource is gone sees nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,15 +98,15 @@ impl Armed {
     }
 
     /// What a guest sends, whatever it is.
-    pub(crate) fn sent(&self, snapshot: &Snapshot, port: u16, vnet: &VnetHeader, frame: &[u8]) {
-        let point = Point::Interface(snapshot.eni(port).id);
+    pub(crate) fn sent(&self, snapshot: &Snapshot, sent: &Sent<'_>, read: &Result<Frame, Malformed>) {
+        let point = Point::Interface(snapshot.eni(sent.port).id);
         if !self.at(point) {
             return;
         }
         let give = |frame: &[u8]| self.give(&Captured { point, bound: Some(Bound::Out), dropped: None, frame });
-        match parse(vnet, frame) {
-            Ok(Frame::Ipv4(packet)) => give(&edited(&packet.headers, (&packet, vnet, frame))),
-            _ => give(frame),
+        match read {
+            Ok(Frame::Ipv4(packet)) => give(&edited(&packet.headers, packet, sent)),
+            _ => give(sent.frame),
         }
     }
 
@@ -132,10 +132,10 @@ impl Armed {
         reason: DropReason,
         component: Component,
         headers: &Headers,
-        whole: (&Parsed, &VnetHeader, &[u8]),
+        (packet, sent): (&Parsed, &Sent<'_>),
     ) {
         if self.at(Point::Drops) {
-            self.dropped(reason, component, &edited(headers, whole));
+            self.dropped(reason, component, &edited(headers, packet, sent));
         }
     }
 
@@ -153,9 +153,9 @@ impl Armed {
 }
 
 /// The frame as it is where its packet has these headers.
-fn edited(headers: &Headers, (packet, vnet, frame): (&Parsed, &VnetHeader, &[u8])) -> Vec<u8> {
-    let mut copy = frame.to_vec();
-    Edit::between(&packet.headers, headers).apply(packet, &mut { *vnet }, &mut copy);
+fn edited(headers: &Headers, packet: &Parsed, sent: &Sent<'_>) -> Vec<u8> {
+    let mut copy = sent.frame.to_vec();
+    Edit::between(&packet.headers, headers).apply(packet, &mut { sent.vnet }, &mut copy);
     copy
 }
 
@@ -257,21 +257,20 @@ impl Engine {
         &self,
         (snapshot, armed, now): (&Snapshot, &Armed, Now),
         at: At,
-        port: u16,
-        whole: (&Parsed, &VnetHeader, &[u8]),
+        packet: &Parsed,
+        sent: &Sent<'_>,
     ) -> Walked<Quiet> {
-        let packet = whole.0.headers;
-        let link = Link { src: packet.src_mac, dst: packet.dst_mac };
+        let link = Link { src: packet.headers.src_mac, dst: packet.headers.dst_mac };
         let watch = || Watch { steps: Quiet::default(), armed, snapshot, link, seen: Vec::new() };
         let Walked { verdict, after, recorder: watch, txn, mtu, version } =
-            self.walk_and_commit(snapshot, now, at, packet, watch);
+            self.walk_and_commit(snapshot, now, at, packet.headers, watch);
         for (point, bound, headers) in &watch.seen {
-            let frame = &edited(headers, whole);
+            let frame = &edited(headers, packet, sent);
             armed.give(&Captured { point: *point, bound: Some(*bound), dropped: None, frame });
         }
         if let Verdict::Drop(reason) = verdict {
-            let dropper = watch.steps.dropper(snapshot, port);
-            armed.dropped_packet(reason, dropper, &watch.link.of(&after), whole);
+            let dropper = watch.steps.dropper(snapshot, sent.port);
+            armed.dropped_packet(reason, dropper, &watch.link.of(&after), (packet, sent));
         }
         Walked { verdict, after, recorder: watch.steps, txn, mtu, version }
     }

@@ -1,7 +1,7 @@
 //! What happens to a packet?
 //!
-//! [`compile`] turns a model into a [`Snapshot`]. [`Engine::process`] takes one frame from a guest's port and emits
-//! what comes of it. There are three ways through it:
+//! [`compile`] turns a model into a [`Snapshot`]. [`Engine::process`] takes the frames that guests have sent and emits
+//! what comes of them. There are three ways through it:
 //!
 //! ```text
 //!   frame ─ parse ─┬─ ARP ──────────────────────────────────→ answer
@@ -41,7 +41,10 @@ mod walk;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use minivpc_packet::{Arp, Edit, FlowEdit, Frame, Mac, Parsed, Segmentation, VnetHeader, fragments, parse, reply};
+use arrayvec::ArrayVec;
+use minivpc_packet::{
+    Arp, Edit, FlowEdit, Frame, Mac, Malformed, Parsed, Segmentation, VnetHeader, fragments, parse, reply,
+};
 
 pub use cache::{CAPACITY, Cache, CacheMetrics};
 pub use capture::{Armed, Bound, Captured, Point, Side, Sink};
@@ -98,6 +101,18 @@ impl Tick {
     }
 }
 
+/// A frame that a guest has sent.
+pub struct Sent<'a> {
+    /// By which port.
+    pub port: u16,
+    /// The header before it.
+    pub vnet: VnetHeader,
+    /// From its Ethernet header on.
+    pub frame: &'a mut [u8],
+}
+
+/// Frames that are looked at together.
+const BATCH: usize = 64;
 /// TTL of packets that the network itself sends.
 const NETWORK_TTL: u8 = 255;
 /// Walks per packet before losing races ends in a drop.
@@ -141,110 +156,127 @@ impl Engine {
         &self.drops
     }
 
-    /// Takes the frame that the guest at `port` sent, and emits what comes of it: nothing, or one frame for a port, or
-    /// its fragments. The frame is edited in place. `cache` is the calling worker's; a port's frames all come from one
+    /// Takes frames that guests have sent, in order, and emits what comes of each: nothing, or one frame for a port, or
+    /// its fragments. Frames are edited in place. `cache` is the calling worker's; a port's frames all come from one
     /// worker, in order.
-    #[allow(clippy::too_many_arguments)] // A frame's parts and its surroundings; a struct for one caller would hide them.
     pub fn process(
         &self,
         cache: &mut Cache,
         snapshot: &Snapshot,
         now: Now,
-        port: u16,
-        vnet: &mut VnetHeader,
-        frame: &mut [u8],
+        sent: &mut [Sent<'_>],
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) {
-        if let Some(armed) = &snapshot.armed {
-            armed.sent(snapshot, port, vnet, frame);
-        }
         let emit = &mut |to: u16, vnet: &VnetHeader, frame: &[u8]| {
             if let Some(armed) = &snapshot.armed {
                 armed.delivered(snapshot, to, frame);
             }
             emit(to, vnet, frame);
         };
-        // Looked at where it is: a copy of it takes as long as a look-up.
-        let (reason, subject) = match &parse(vnet, frame) {
+        for batch in sent.chunks_mut(BATCH) {
+            let frames: ArrayVec<_, BATCH> = batch.iter().map(|sent| parse(&sent.vnet, sent.frame)).collect();
+            let keys = frames.iter().zip(&*batch).map(|(frame, sent)| match frame {
+                Ok(Frame::Ipv4(packet)) => cache.key(sent.port, packet),
+                _ => None,
+            });
+            let keys: ArrayVec<_, BATCH> = keys.collect();
+            cache.look_ahead(&keys);
+            for ((sent, frame), key) in batch.iter_mut().zip(&frames).zip(&keys) {
+                self.frame(cache, snapshot, now, sent, (frame, key.as_ref()), emit);
+            }
+        }
+    }
+
+    fn frame(
+        &self,
+        cache: &mut Cache,
+        snapshot: &Snapshot,
+        now: Now,
+        sent: &mut Sent<'_>,
+        (read, key): (&Result<Frame, Malformed>, Option<&Key<'_>>),
+        emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
+    ) {
+        if let Some(armed) = &snapshot.armed {
+            armed.sent(snapshot, sent, read);
+        }
+        let (reason, subject) = match read {
             Ok(Frame::Ipv4(packet)) => {
-                let key = Key::of(port, packet);
-                let known = key.and_then(|key| cache.find(&self.state, snapshot.generation, now.tick(), &key, packet));
+                let known = key.and_then(|key| cache.find(&self.state, snapshot.generation, now.tick(), key, packet));
                 if let Some(known) = known {
                     known.way.count(packet.wire_packets, packet.wire_bytes);
-                    known.edit.apply(packet, vnet, frame);
-                    return emit(known.to, vnet, frame);
+                    known.edit.apply(packet, &mut sent.vnet, sent.frame);
+                    return emit(known.to, &sent.vnet, sent.frame);
                 }
-                let learned = self.forward(snapshot, now, At::Sent { eni: port }, port, packet, vnet, frame, emit);
+                let learned = self.forward(snapshot, now, At::Sent { eni: sent.port }, packet, sent, emit);
                 // While somebody looks, each packet walks: he sees it at points of which the cache knows nothing.
                 if let (Some(key), Some(learned), None) = (key, learned, &snapshot.armed) {
-                    cache.insert(&key, (packet.headers.src_mac, packet.headers.dst_mac), learned);
+                    cache.insert(key, (packet.headers.src_mac, packet.headers.dst_mac), learned);
                 }
                 return;
             }
-            Ok(Frame::Arp(request)) => match answer_arp(snapshot, port, request) {
-                Ok(mac) => return emit(port, &VnetHeader::PLAIN, &reply::arp(request, mac)),
+            Ok(Frame::Arp(request)) => match answer_arp(snapshot, sent.port, request) {
+                Ok(mac) => return emit(sent.port, &VnetHeader::PLAIN, &reply::arp(request, mac)),
                 Err(reason) => (reason, Subject::Arp(request.target)),
             },
             Ok(Frame::Ipv6) => (DropReason::Ipv6, Subject::Frame),
             Ok(Frame::Other(ether_type)) => (DropReason::NotIp, Subject::EtherType(*ether_type)),
             Err(check) => (DropReason::Malformed(*check), Subject::Frame),
         };
-        self.drop_frame(snapshot, now, port, reason, subject, frame);
+        self.drop_frame(snapshot, now, sent, reason, subject);
     }
 
     /// Counts a frame that `port` sent behind a virtio-net header that can't be read.
-    pub fn malformed(&self, snapshot: &Snapshot, now: Now, port: u16, check: minivpc_packet::Malformed, frame: &[u8]) {
+    pub fn malformed(&self, snapshot: &Snapshot, now: Now, port: u16, check: Malformed, frame: &mut [u8]) {
+        let sent = Sent { port, vnet: VnetHeader::PLAIN, frame };
         if let Some(armed) = &snapshot.armed {
-            armed.sent(snapshot, port, &VnetHeader::PLAIN, frame);
+            armed.sent(snapshot, &sent, &Err(check));
         }
-        self.drop_frame(snapshot, now, port, DropReason::Malformed(check), Subject::Frame, frame);
+        self.drop_frame(snapshot, now, &sent, DropReason::Malformed(check), Subject::Frame);
     }
 
     /// What isn't a packet is dropped by the interface that sent it.
-    fn drop_frame(&self, snapshot: &Snapshot, now: Now, port: u16, reason: DropReason, subject: Subject, frame: &[u8]) {
-        let sender = snapshot.eni(port).id;
+    fn drop_frame(&self, snapshot: &Snapshot, now: Now, sent: &Sent<'_>, reason: DropReason, subject: Subject) {
+        let sender = snapshot.eni(sent.port).id;
         let component = Component::NetworkInterface(sender);
         self.drops.count(reason, component, subject, sender, now);
         if let Some(armed) = &snapshot.armed {
-            armed.dropped(reason, component, frame);
+            armed.dropped(reason, component, sent.frame);
         }
     }
 
     /// Walks a packet from `at`. What it learns forwards those that come like it, if they may have an entry.
-    #[allow(clippy::too_many_arguments)] // As `process`.
     fn forward(
         &self,
         snapshot: &Snapshot,
         now: Now,
         at: At,
-        port: u16,
         packet: &Parsed,
-        vnet: &mut VnetHeader,
-        frame: &mut [u8],
+        sent: &mut Sent<'_>,
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) -> Option<Learned> {
+        let port = sent.port;
         let Walked { verdict, after, recorder: steps, txn, mtu, version } = match &snapshot.armed {
             None => self.walk_and_commit(snapshot, now, at, packet.headers, Quiet::default),
-            Some(armed) => self.walk_watched((snapshot, armed, now), at, port, (packet, vnet, frame)),
+            Some(armed) => self.walk_watched((snapshot, armed, now), at, packet, sent),
         };
         self.count(snapshot, packet, &steps.0, verdict);
         match verdict {
             Verdict::Deliver { eni, cut } => {
-                let sent = matches!(at, At::Sent { .. });
-                let way = sent.then(|| self.state.way(snapshot, port, &packet.headers, &steps.0));
-                Edit::between(&packet.headers, &after).apply(packet, vnet, frame);
+                let by_a_guest = matches!(at, At::Sent { .. });
+                let way = by_a_guest.then(|| self.state.way(snapshot, port, &packet.headers, &steps.0));
+                Edit::between(&packet.headers, &after).apply(packet, &mut sent.vnet, sent.frame);
                 match cut {
-                    None => emit(eni, vnet, frame),
+                    None => emit(eni, &sent.vnet, sent.frame),
                     // Segments that are each too large: no stack sends them without the DF bit.
-                    Some(_) if vnet.segmentation != Segmentation::None => {
+                    Some(_) if sent.vnet.segmentation != Segmentation::None => {
                         let component = Component::NetworkInterface(snapshot.eni(eni).id);
                         let sender = snapshot.eni(port).id;
                         self.drops.count(DropReason::TooLarge, component, Subject::Packet(after), sender, now);
                         if let Some(armed) = &snapshot.armed {
-                            armed.dropped(DropReason::TooLarge, component, frame);
+                            armed.dropped(DropReason::TooLarge, component, sent.frame);
                         }
                     }
-                    Some(mtu) => fragments(packet, frame, mtu, |frame| emit(eni, &VnetHeader::PLAIN, frame)),
+                    Some(mtu) => fragments(packet, sent.frame, mtu, |frame| emit(eni, &VnetHeader::PLAIN, frame)),
                 }
                 if cut.is_some() {
                     return None;
@@ -261,7 +293,7 @@ impl Engine {
             }
             Verdict::Answer { answer, from } => {
                 let by = steps.0.last().copied();
-                self.answer(snapshot, now, port, (packet, vnet, frame), &after, (answer, from, by), emit);
+                self.answer(snapshot, now, (packet, sent), &after, (answer, from, by), emit);
                 None
             }
             Verdict::Drop(reason) => {
@@ -320,20 +352,19 @@ impl Engine {
     }
 
     /// What the network says to a sender walks from where it is said on, as any packet does.
-    #[allow(clippy::too_many_arguments)] // As `forward`.
     fn answer(
         &self,
         snapshot: &Snapshot,
         now: Now,
-        port: u16,
-        (packet, vnet, frame): (&Parsed, &mut VnetHeader, &mut [u8]),
+        (packet, sent): (&Parsed, &mut Sent<'_>),
         arrived: &Headers,
         (answer, from, by): (Answer, At, Option<Step>),
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) {
         // A quote shows the packet as it came to whom quotes it.
-        Edit::between(&packet.headers, arrived).apply(packet, vnet, frame);
-        let Ok(Frame::Ipv4(packet)) = parse(vnet, frame) else { return };
+        Edit::between(&packet.headers, arrived).apply(packet, &mut sent.vnet, sent.frame);
+        let (port, frame) = (sent.port, &*sent.frame);
+        let Ok(Frame::Ipv4(packet)) = parse(&sent.vnet, frame) else { return };
         let mut reply = match answer {
             Answer::TimeExceeded { from: IpAddr::V4(from) } => reply::time_exceeded(&packet, frame, from, NETWORK_TTL),
             Answer::FragmentationNeeded { from: IpAddr::V4(from), mtu } => {
@@ -346,9 +377,9 @@ impl Engine {
         if let Some(armed) = &snapshot.armed {
             armed.said(snapshot, by, arrived, &mut reply);
         }
-        let mut plain = VnetHeader::PLAIN;
-        if let Ok(Frame::Ipv4(parsed)) = parse(&plain, &reply) {
-            self.forward(snapshot, now, from, port, &parsed, &mut plain, &mut reply, emit);
+        if let Ok(Frame::Ipv4(packet)) = parse(&VnetHeader::PLAIN, &reply) {
+            let mut sent = Sent { port, vnet: VnetHeader::PLAIN, frame: &mut reply };
+            self.forward(snapshot, now, from, &packet, &mut sent, emit);
         }
     }
 }

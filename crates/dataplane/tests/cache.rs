@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use ipnet::{IpNet, Ipv4Net};
 use minivpc_dataplane::state::NatKey;
-use minivpc_dataplane::{Cache, Dropped, Engine, EniKind, Kind, Now, Snapshot, Subject, compile, tcp_flags};
+use minivpc_dataplane::{Cache, Dropped, Engine, EniKind, Kind, Now, Sent, Snapshot, Subject, compile, tcp_flags};
 use minivpc_model::{NetworkInterfaceId, Op, Peer, RuleAction, SecurityGroupId, SubnetId, Traffic, VpcId, World};
 use minivpc_packet::{Frame, Mac, VnetHeader, parse};
 use minivpc_testkit::oracle::NextHop;
@@ -64,21 +64,31 @@ impl<'a> Lab<'a> {
     }
 
     fn step(&mut self, input: &Input) -> Vec<Emitted> {
-        let mut emitted = Vec::new();
         match input {
             Input::Wait(nanoseconds) => self.now = Now(self.now.0 + nanoseconds),
             Input::Sweep => self.engine.state().sweep(self.now.tick()),
-            Input::Frame { from, generation, vnet, frame } => {
-                let snapshot = &self.snapshots[*generation];
-                let Some(port) = snapshot.eni_of(*from) else { return emitted };
-                let worker = snapshot.eni(port).serial.0 as usize % self.caches.len();
-                let (cache, mut vnet, mut frame) = (&mut self.caches[worker], *vnet, frame.clone());
-                let mut emit = |to: u16, vnet: &VnetHeader, frame: &[u8]| {
-                    emitted.push((snapshot.eni(to).id, *vnet, frame.to_vec()));
-                };
-                self.engine.process(cache, snapshot, self.now, port, &mut vnet, &mut frame, &mut emit);
-            }
+            Input::Frame { generation, .. } => return self.send(*generation, &[input]),
         }
+        Vec::new()
+    }
+
+    /// One worker sends all of these frames at once.
+    fn send(&mut self, generation: usize, inputs: &[&Input]) -> Vec<Emitted> {
+        let snapshot = &self.snapshots[generation];
+        let frame = |input: &&Input| match input {
+            Input::Frame { from, vnet, frame, .. } => Some((snapshot.eni_of(*from)?, *vnet, frame.clone())),
+            _ => None,
+        };
+        let mut frames: Vec<_> = inputs.iter().filter_map(frame).collect();
+        let Some((port, ..)) = frames.first() else { return Vec::new() };
+        let worker = snapshot.eni(*port).serial.0 as usize % self.caches.len();
+        let sent = frames.iter_mut().map(|(port, vnet, frame)| Sent { port: *port, vnet: *vnet, frame });
+        let mut emitted = Vec::new();
+        let mut emit = |to: u16, vnet: &VnetHeader, frame: &[u8]| {
+            emitted.push((snapshot.eni(to).id, *vnet, frame.to_vec()));
+        };
+        let mut sent: Vec<_> = sent.collect();
+        self.engine.process(&mut self.caches[worker], snapshot, self.now, &mut sent, &mut emit);
         emitted
     }
 
@@ -308,6 +318,28 @@ fn replay(log: &[(Input, Vec<Emitted>)], wanted: &Visible, mut lab: Lab<'_>, mut
     lab.hits()
 }
 
+/// The same with one worker that takes all frames at once which nothing else comes between.
+fn replay_in_batches(log: &[(Input, Vec<Emitted>)], wanted: &Visible, mut lab: Lab<'_>) -> u64 {
+    let generation_of = |input: &Input| match input {
+        Input::Frame { generation, .. } => Some(*generation),
+        _ => None,
+    };
+    let go_together = |(one, _): &(Input, _), (other, _): &(Input, _)| {
+        generation_of(one).is_some_and(|generation| generation_of(other) == Some(generation))
+    };
+    for run in log.chunk_by(go_together) {
+        let inputs: Vec<_> = run.iter().map(|(input, _)| input).collect();
+        let emitted = match generation_of(inputs[0]) {
+            Some(generation) => lab.send(generation, &inputs),
+            None => lab.step(inputs[0]),
+        };
+        let one_by_one: Vec<_> = run.iter().flat_map(|(_, emitted)| emitted.clone()).collect();
+        assert_eq!(emitted, one_by_one);
+    }
+    assert_eq!(lab.visible(), *wanted);
+    lab.hits()
+}
+
 /// Frames, and how many of them were hits in each of the ways.
 #[derive(Debug, Default)]
 struct Met {
@@ -316,6 +348,7 @@ struct Met {
     single: u64,
     flushed: u64,
     normal: u64,
+    batches: u64,
     workers: u64,
 }
 
@@ -349,6 +382,7 @@ fn hold(seed: u64, met: &mut Met) {
     met.single += replay(log, &wanted, with(vec![Cache::new(1)]), None);
     met.flushed += replay(log, &wanted, with(vec![Cache::new(8)]), Some(Random(seed)));
     met.normal += replay(log, &wanted, with(vec![Cache::new(1 << 12)]), None);
+    met.batches += replay_in_batches(log, &wanted, with(vec![Cache::new(1 << 12)]));
     met.workers += replay(log, &wanted, with((0..WORKERS).map(|_| Cache::new(1 << 12)).collect()), None);
 }
 
@@ -359,7 +393,7 @@ fn nobody_can_tell_that_there_is_a_cache() {
     println!("{met:#?}");
     if worlds >= WORLDS {
         assert!(met.emitted * 4 > met.frames, "most frames are dropped");
-        for hits in [met.single, met.flushed, met.normal, met.workers] {
+        for hits in [met.single, met.flushed, met.normal, met.batches, met.workers] {
             assert!(hits * 50 > met.frames, "hardly any frame is forwarded by the cache");
         }
     }
@@ -433,4 +467,22 @@ fn a_request_and_a_reply_with_id_0_are_two_flows() {
     let reply = (0, "a", Packet::to(B, Body::EchoReply { id: 0 }));
     let inputs = [request.clone(), answered, request.clone(), request.clone(), request, reply];
     assert!(compare(&[b.world], &inputs) > 0);
+}
+
+#[test]
+fn a_batch_of_many_flows_is_forwarded_as_each_packet_alone() {
+    const FLOWS: u16 = 6000;
+    let (b, ..) = pair();
+    let snapshots = [compile(&b.world, 1).unwrap()];
+    let eni = |name: &str| snapshots[0].enis.iter().find(|eni| eni.name == format!("{name}/eth0")).unwrap();
+    let (from, router) = (eni("a"), snapshots[0].subnet(eni("a").subnet).router_mac.0);
+    let packet = |flow: u16| {
+        let frame = Packet::to(B, Body::Udp { from: 1024 + flow, to: 7, length: 8 }).frame(A, from.mac.0, router);
+        Input::Frame { from: from.id, generation: 0, vnet: VnetHeader::PLAIN, frame }
+    };
+    let inputs: Vec<_> = (0..FLOWS).chain(0..FLOWS).chain((0..FLOWS).rev()).map(packet).collect();
+    let mut off = Lab::new(&snapshots, vec![Cache::new(0)]);
+    let log: Vec<_> = inputs.into_iter().map(|input| (input.clone(), off.step(&input))).collect();
+    let hits = replay_in_batches(&log, &off.visible(), Lab::new(&snapshots, vec![Cache::new(usize::from(FLOWS))]));
+    assert_eq!(hits, 2 * u64::from(FLOWS), "all but the first packet of each flow");
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 
 use minivpc_dataplane::state::NatKey;
-use minivpc_dataplane::{Cache, Engine, Kind, Now, Snapshot, compile, tcp_flags};
+use minivpc_dataplane::{Cache, Engine, Kind, Now, Sent, Snapshot, compile, tcp_flags};
 use minivpc_model::{Peer, Traffic};
 use minivpc_packet::{Frame, VnetHeader, parse};
 use minivpc_testkit::random::Random;
@@ -46,7 +46,7 @@ struct Lab {
 
 impl Lab {
     fn send(&self, cache: &mut Cache, port: u16, mut frame: Vec<u8>) {
-        let (now, mut vnet) = (Now(self.now.load(Relaxed)), VnetHeader::PLAIN);
+        let (now, vnet) = (Now(self.now.load(Relaxed)), VnetHeader::PLAIN);
         let mut emit = |to: u16, vnet: &VnetHeader, frame: &[u8]| {
             let Ok(Frame::Ipv4(packet)) = parse(vnet, frame) else { panic!("a malformed frame") };
             let is_server = self.snapshot.eni(to).name.starts_with("server");
@@ -58,7 +58,7 @@ impl Lab {
                 queue.push_back(frame.to_vec());
             }
         };
-        self.engine.process(cache, &self.snapshot, now, port, &mut vnet, &mut frame, &mut emit);
+        self.engine.process(cache, &self.snapshot, now, &mut [Sent { port, vnet, frame: &mut frame }], &mut emit);
     }
 
     /// A worker's ports talk to each other's, often with the same few ports of their own, so that flows meet.

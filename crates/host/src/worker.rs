@@ -8,8 +8,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use arrayvec::ArrayVec;
 use foldhash::fast::FixedState;
-use minivpc_dataplane::{CAPACITY, Cache, CacheMetrics, Engine, Now, Snapshot};
+use minivpc_dataplane::{CAPACITY, Cache, CacheMetrics, Engine, Now, Sent, Snapshot};
 use minivpc_packet::VnetHeader;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
@@ -22,6 +23,8 @@ use crate::tap::Backend;
 
 /// Longest frame: a 64 KiB packet behind its Ethernet and virtio-net headers.
 const LONGEST: usize = VnetHeader::LEN + 14 + 65_535;
+/// Frames that are read together: one that is long, or many that are short, so that they stay in the processor's cache.
+const BUFFER: usize = 2 * LONGEST;
 /// Frames per TAP and turn, so that no guest starves another.
 const BURST: usize = 64;
 
@@ -228,7 +231,7 @@ impl Worker {
     pub fn run(mut self) -> Result<(), HostError> {
         let mut published = arc_swap::Cache::new(Arc::clone(&self.ports));
         let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 64];
-        let mut buffer = vec![0; LONGEST];
+        let mut buffer = vec![0; BUFFER];
         let mut generation = 0;
         // A part of the cache at a time, frames in between. Nobody sleeps for a time: to set a timer costs more than to
         // forward a frame.
@@ -255,11 +258,7 @@ impl Worker {
                 // An interface that has just gone may still have been ready.
                 let serial = u32::try_from(token).ok();
                 let Some(&port) = serial.and_then(|serial| ports.ports.get(&serial)) else { continue };
-                for _ in 0..BURST {
-                    if !self.frame(ports, now, port, &mut buffer) {
-                        break;
-                    }
-                }
+                self.turn(ports, now, port, &mut buffer);
             }
             if tidying {
                 tidying = !self.flows.tidy(now.tick());
@@ -271,43 +270,51 @@ impl Worker {
         }
     }
 
-    /// Reads and forwards one frame; false when there is none.
-    fn frame(&mut self, ports: &Ports, now: Now, port: u16, buffer: &mut [u8]) -> bool {
-        let Some(Some(tap)) = ports.taps.get(usize::from(port)) else { return false };
+    /// Forwards what a port has sent, or as much of it as a turn may take. As many frames as the buffer has room for
+    /// are read before they are forwarded.
+    fn turn(&mut self, ports: &Ports, now: Now, port: u16, buffer: &mut [u8]) {
+        let mut left = BURST;
+        let mut more = true;
+        while more && left > 0 {
+            let (mut sent, mut free) = (ArrayVec::<_, BURST>::new(), &mut *buffer);
+            while left > 0 && free.len() >= LONGEST {
+                let length = self.read(ports, port, free);
+                more = length.is_some();
+                let Some(length) = length else { break };
+                left -= 1;
+                let (frame, rest) = std::mem::take(&mut free).split_at_mut(length);
+                free = rest;
+                let Some((header, frame)) = frame.split_first_chunk_mut::<{ VnetHeader::LEN }>() else { continue };
+                match VnetHeader::read(header) {
+                    Ok(vnet) => sent.push(Sent { port, vnet, frame }),
+                    Err(check) => self.engine.malformed(&ports.snapshot, now, port, check, frame),
+                }
+            }
+            self.engine.process(&mut self.flows, &ports.snapshot, now, &mut sent, &mut |to, vnet, frame| {
+                write(ports, to, vnet, frame);
+            });
+        }
+    }
+
+    /// Reads a frame behind its header; how long both are together, or none if there is no frame.
+    fn read(&self, ports: &Ports, port: u16, buffer: &mut [u8]) -> Option<usize> {
+        let tap = ports.taps.get(usize::from(port))?.as_ref()?;
         // Without the kernel's, a header of zeros says that there is nothing to be said.
         let start = match ports.backend {
             Backend::VirtioNet => 0,
             Backend::TunTap => VnetHeader::LEN,
         };
         buffer[..start].fill(0);
-        let length = match rustix::io::read(tap, &mut buffer[start..]) {
-            Ok(length) => start + length,
-            Err(Errno::AGAIN | Errno::INTR) => return false,
+        match rustix::io::read(tap, &mut buffer[start..]) {
+            Ok(length) => Some(start + length),
+            Err(Errno::AGAIN | Errno::INTR) => None,
             Err(error) => {
                 // Somebody has deleted the link in the guest: it would be ready, and fail, for ever.
                 tracing::warn!(port, %error, "a TAP is gone");
                 let _ = epoll::delete(&self.ears.epoll, tap);
-                return false;
+                None
             }
-        };
-        let Some((header, frame)) = buffer[..length].split_first_chunk_mut::<{ VnetHeader::LEN }>() else {
-            return true;
-        };
-        match VnetHeader::read(header) {
-            Ok(mut vnet) => self.engine.process(
-                &mut self.flows,
-                &ports.snapshot,
-                now,
-                port,
-                &mut vnet,
-                frame,
-                &mut |to, vnet, frame| {
-                    write(ports, to, vnet, frame);
-                },
-            ),
-            Err(check) => self.engine.malformed(&ports.snapshot, now, port, check, frame),
         }
-        true
     }
 }
 

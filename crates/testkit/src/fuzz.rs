@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use minivpc_dataplane::state::NatKey;
-use minivpc_dataplane::{Cache, Engine, EniKind, Now, Snapshot, compile};
+use minivpc_dataplane::{Cache, Engine, EniKind, Now, Sent, Snapshot, compile};
 use minivpc_packet::{ETHERNET, Frame, Kind, Parsed, Segmentation, VnetHeader, parse};
 
 use crate::frame::{is_summed, pseudo_header, sum};
@@ -120,23 +120,16 @@ impl Conversation<'_> {
         if record.by & AS_IS_SUMS == 0 {
             mend_sums(&mut frame);
         }
-        let mut vnet = match VnetHeader::read(&record.vnet) {
+        let vnet = match VnetHeader::read(&record.vnet) {
             Ok(vnet) => vnet,
-            Err(check) => return self.engine.malformed(self.lab, self.now, port, check, &frame),
+            Err(check) => return self.engine.malformed(self.lab, self.now, port, check, &mut frame),
         };
         let sent = (port, vnet, frame.clone());
         let mut emitted = Vec::new();
-        self.engine.process(
-            &mut self.cache,
-            self.lab,
-            self.now,
-            port,
-            &mut vnet,
-            &mut frame,
-            &mut |to, vnet, frame| {
-                emitted.push((to, *vnet, frame.to_vec()));
-            },
-        );
+        let frames = &mut [Sent { port, vnet, frame: &mut frame }];
+        self.engine.process(&mut self.cache, self.lab, self.now, frames, &mut |to, vnet, frame| {
+            emitted.push((to, *vnet, frame.to_vec()));
+        });
         self.check(&sent, &emitted);
         if let Some((to, vnet, frame)) = emitted.pop()
             && matches!(parse(&vnet, &frame), Ok(Frame::Ipv4(_)))

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{ArpEthIpv4Packet, ArpOperation, ArpPacket, PacketBuilder};
 use minivpc_dataplane::state::NatKey;
-use minivpc_dataplane::{Cache, DropReason, Dropped, Engine, EniKind, Journey, Kind, Now, Probe, Snapshot, compile};
+use minivpc_dataplane::{
+    Cache, DropReason, Dropped, Engine, EniKind, Journey, Kind, Now, Probe, Sent, Snapshot, compile,
+};
 use minivpc_model::{NetworkInterfaceId, World};
 use minivpc_packet::{Mac, VnetHeader};
 
@@ -137,10 +139,10 @@ impl Sim {
     pub fn send_frame(&mut self, from: &str, vnet: VnetHeader, frame: Vec<u8>) {
         self.queue.push_back((self.port(from), vnet, frame));
         for _ in 0..MOST_FRAMES {
-            let Some((port, mut vnet, mut frame)) = self.queue.pop_front() else { return };
+            let Some((port, vnet, mut frame)) = self.queue.pop_front() else { return };
             let mut emitted = Vec::new();
-            let (cache, now) = (&mut self.cache, self.now);
-            self.engine.process(cache, &self.snapshot, now, port, &mut vnet, &mut frame, &mut |to, vnet, frame| {
+            let sent = &mut [Sent { port, vnet, frame: &mut frame }];
+            self.engine.process(&mut self.cache, &self.snapshot, self.now, sent, &mut |to, vnet, frame| {
                 emitted.push((to, *vnet, frame.to_vec()));
             });
             for (to, vnet, frame) in emitted {
@@ -174,8 +176,8 @@ impl Sim {
         let mut frame = Vec::new();
         builder.write(&mut frame).unwrap();
         let mut answer = None;
-        let (cache, vnet) = (&mut self.cache, &mut { VnetHeader::PLAIN });
-        self.engine.process(cache, &self.snapshot, self.now, port, vnet, &mut frame, &mut |to, _, f| {
+        let sent = &mut [Sent { port, vnet: VnetHeader::PLAIN, frame: &mut frame }];
+        self.engine.process(&mut self.cache, &self.snapshot, self.now, sent, &mut |to, _, f| {
             assert_eq!(to, port, "R-6: an ARP question reaches nobody but the network");
             answer = Some(f[22..28].try_into().unwrap());
         });

@@ -191,6 +191,11 @@ impl Session {
         self.key.flow.protocol == 6 && self.life.load().0 & (ESTABLISHED | OVER) == 0
     }
 
+    /// When its last packet passed.
+    pub(crate) fn last_seen(&self) -> Tick {
+        self.life.load().1
+    }
+
     /// Not closed and not idle for too long.
     #[must_use]
     pub fn lives(&self, now: Tick) -> bool {

@@ -259,7 +259,7 @@ fn frames_that_are_no_packets_are_seen_at_their_sender_and_where_they_are_droppe
         sim.send_frame("source", VnetHeader::PLAIN, frame.clone());
     }
     let malformed = minivpc_packet::Malformed::Short;
-    sim.engine.malformed(&sim.snapshot, sim.now, sim.port("source"), malformed, &[4, 5]);
+    sim.engine.malformed(&sim.snapshot, sim.now, sim.port("source"), malformed, &mut [4, 5]);
     let seen = copies.take_all();
     let (sent, dropped): (Vec<_>, Vec<_>) = seen.iter().partition(|copy| copy.point == source);
     let frames_of = |copies: &[&Copy]| copies.iter().map(|copy| copy.frame.clone()).collect::<Vec<_>>();
