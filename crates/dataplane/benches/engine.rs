@@ -166,20 +166,17 @@ fn hits(lab: &mut Lab, flows: usize, random: &mut Random) -> f64 {
     spent as f64 / (ROUNDS * 4 * BATCH) as f64
 }
 
-/// Sends these flows' packets once, in batches: the processor time of a packet, and that of the longest batch.
-fn each_once(lab: &mut Lab, flows: std::ops::Range<usize>) -> (f64, u64) {
-    let (count, mut spent, mut longest) = (flows.len(), 0, 0);
+/// Sends these flows' packets once, in batches: the processor time of each batch.
+fn each_once(lab: &mut Lab, flows: std::ops::Range<usize>) -> Vec<u64> {
     let mut frames = flows.map(|n| lab.frame(n)).collect::<Vec<_>>();
-    for batch in frames.chunks_mut(BATCH) {
-        let begin = processor_time();
+    let mut frames = frames.chunks_mut(BATCH);
+    turns(|_| {
+        let Some(batch) = frames.next() else { return false };
         for (port, frame) in batch {
             lab.send(*port, frame);
         }
-        let batch = processor_time() - begin;
-        spent += batch;
-        longest = longest.max(batch);
-    }
-    (spent as f64 / count as f64, longest)
+        true
+    })
 }
 
 fn medians<const N: usize>(mut of: [impl FnMut() -> f64; N]) -> [f64; N] {
@@ -244,7 +241,7 @@ fn of_walks() {
             let mut lab = Lab::new(&world);
             // The first flow of all makes the tables.
             establish_all(&mut lab, 1);
-            each_once(&mut lab, 1..FLOWS).0
+            each_once(&mut lab, 1..FLOWS).iter().sum::<u64>() as f64 / FLOWS as f64
         }
     }));
     row("first packet: NAT, two groups; 10 routes, 10 rules each way", format!("{few:.0} ns"));
@@ -257,11 +254,10 @@ fn of_a_million() {
     let mut small = Lab::new(&world(1, 0));
     establish_all(&mut small, 1000);
     let mut lab = Lab::new(&world(1, 0));
-    let mut longest = 0;
-    let mut packet = 0.0;
-    let first = allocation_counter::measure(|| (packet, longest) = each_once(&mut lab, 0..MILLION));
-    row("first packet: the average of 10^6", format!("{packet:.0} ns"));
-    row("growing to 10^6 flows: longest batch of 64 packets", format!("{:.0} µs", longest as f64 / 1e3));
+    let mut batches = Vec::new();
+    let first = allocation_counter::measure(|| batches = each_once(&mut lab, 0..MILLION));
+    row("first packet: the average of 10^6", format!("{} ns", batches.iter().sum::<u64>() / MILLION as u64));
+    of_turns("growing to 10^6 flows: turns of 64 packets", batches);
     let each = |bytes: i64| format!("{:.0} bytes", bytes as f64 / MILLION as f64);
     row("a flow of one packet: memory", each(first.bytes_current));
     let answered = allocation_counter::measure(|| establish_all(&mut lab, MILLION));
@@ -277,13 +273,13 @@ fn of_a_million() {
     row("hit among 10^6 flows, uniformly random", format!("{many:.1} ns"));
     let later = lab.now.tick().0 + 1000;
     let (cache, state) = (&mut lab.cache, lab.engine.state());
-    let longest = longest_turn(|_| !cache.tidy(Tick(later)) || cache.metrics().entries.load(Relaxed) > 0);
-    row("expiring them: longest turn of the cache", format!("{longest:.0} µs"));
-    let longest = longest_turn(|turn| {
+    let of_cache = turns(|_| !cache.tidy(Tick(later)) || cache.metrics().entries.load(Relaxed) > 0);
+    of_turns("expiring them: turns of the cache", of_cache);
+    let of_state = turns(|turn| {
         state.sweep_part(turn, Tick(later));
         turn + 1 < State::PARTS
     });
-    row("expiring them: longest turn of the state", format!("{longest:.0} µs"));
+    of_turns("expiring them: turns of the state", of_state);
     assert!(state.is_empty());
 }
 
@@ -294,18 +290,37 @@ fn establish_all(lab: &mut Lab, flows: usize) {
     }
 }
 
-/// Processor time of the longest turn, microseconds; each says whether there is another one.
-fn longest_turn(mut turn: impl FnMut(usize) -> bool) -> f64 {
-    let mut longest = 0;
+/// Processor time of each turn, nanoseconds; each says whether there is another one.
+fn turns(mut turn: impl FnMut(usize) -> bool) -> Vec<u64> {
+    let mut turns = Vec::new();
     for number in 0.. {
         let begin = processor_time();
         let goes_on = turn(number);
-        longest = longest.max(processor_time() - begin);
+        turns.push(processor_time() - begin);
         if !goes_on {
             break;
         }
     }
-    longest as f64 / 1e3
+    turns
+}
+
+/// How long turns take: the one in the middle, 99 of 100, 999 of 1000, and the longest. In parentheses the same of as many
+/// that do nothing but wait for as long as the one in the middle took: on a shared machine a thread's processor time
+/// has in it what others took.
+fn of_turns(what: &str, mut turns: Vec<u64>) {
+    turns.sort_unstable();
+    let middle = turns[turns.len() / 2];
+    let mut idle = self::turns(|turn| {
+        let begin = processor_time();
+        while processor_time() < begin + middle {}
+        turn + 1 < turns.len()
+    });
+    idle.sort_unstable();
+    let figure = |part: f64| {
+        let of = |turns: &[u64]| turns[((turns.len() - 1) as f64 * part) as usize] as f64 / 1e3;
+        format!("{:.0} ({:.0})", of(&turns), of(&idle))
+    };
+    row(what, format!("{} µs", [0.5, 0.99, 0.999, 1.0].map(figure).join(", ")));
 }
 
 /// Of an argument only the part that it names: `cargo bench -p minivpc-dataplane -- walks`.
