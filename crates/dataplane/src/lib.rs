@@ -158,7 +158,7 @@ impl Engine {
 
     /// Takes frames that guests have sent, in order, and emits what comes of each: nothing, or one frame for a port, or
     /// its fragments. Frames are edited in place. `cache` is the calling worker's; a port's frames all come from one
-    /// worker, in order.
+    /// worker, in order. Returns how many of them the cache didn't know.
     pub fn process(
         &self,
         cache: &mut Cache,
@@ -166,7 +166,8 @@ impl Engine {
         now: Now,
         sent: &mut [Sent<'_>],
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
-    ) {
+    ) -> usize {
+        let mut unknown = 0;
         let emit = &mut |to: u16, vnet: &VnetHeader, frame: &[u8]| {
             if let Some(armed) = &snapshot.armed {
                 armed.delivered(snapshot, to, frame);
@@ -182,11 +183,14 @@ impl Engine {
             let keys: ArrayVec<_, BATCH> = keys.collect();
             cache.look_ahead(&keys);
             for ((sent, frame), key) in batch.iter_mut().zip(&frames).zip(&keys) {
-                self.frame(cache, snapshot, now, sent, (frame, key.as_ref()), emit);
+                let known = self.frame(cache, snapshot, now, sent, (frame, key.as_ref()), emit);
+                unknown += usize::from(!known);
             }
         }
+        unknown
     }
 
+    /// True if the cache knew it.
     fn frame(
         &self,
         cache: &mut Cache,
@@ -195,7 +199,7 @@ impl Engine {
         sent: &mut Sent<'_>,
         (read, key): (&Result<Frame, Malformed>, Option<&Key<'_>>),
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
-    ) {
+    ) -> bool {
         if let Some(armed) = &snapshot.armed {
             armed.sent(snapshot, sent, read);
         }
@@ -205,17 +209,21 @@ impl Engine {
                 if let Some(known) = known {
                     known.way.count(packet.wire_packets, packet.wire_bytes);
                     known.edit.apply(packet, &mut sent.vnet, sent.frame);
-                    return emit(known.to, &sent.vnet, sent.frame);
+                    emit(known.to, &sent.vnet, sent.frame);
+                    return true;
                 }
                 let learned = self.forward(snapshot, now, At::Sent { eni: sent.port }, packet, sent, emit);
                 // While somebody looks, each packet walks: he sees it at points of which the cache knows nothing.
                 if let (Some(key), Some(learned), None) = (key, learned, &snapshot.armed) {
                     cache.insert(key, (packet.headers.src_mac, packet.headers.dst_mac), learned);
                 }
-                return;
+                return false;
             }
             Ok(Frame::Arp(request)) => match answer_arp(snapshot, sent.port, request) {
-                Ok(mac) => return emit(sent.port, &VnetHeader::PLAIN, &reply::arp(request, mac)),
+                Ok(mac) => {
+                    emit(sent.port, &VnetHeader::PLAIN, &reply::arp(request, mac));
+                    return false;
+                }
                 Err(reason) => (reason, Subject::Arp(request.target)),
             },
             Ok(Frame::Ipv6) => (DropReason::Ipv6, Subject::Frame),
@@ -223,6 +231,7 @@ impl Engine {
             Err(check) => (DropReason::Malformed(*check), Subject::Frame),
         };
         self.drop_frame(snapshot, now, sent, reason, subject);
+        false
     }
 
     /// Counts a frame that `port` sent behind a virtio-net header that can't be read.

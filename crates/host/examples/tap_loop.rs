@@ -1,19 +1,19 @@
-//! What `scripts/bench` holds the packet path against: two guests with the links that a lab's have, both in one
-//! network, and one thread that copies each frame with its virtio-net header from one TAP to the other.
+//! What `scripts/bench` holds the packet path against: guests with the links that a lab's have, all in one network, and
+//! one thread that copies each frame with its virtio-net header from one TAP to that of its MAC address.
 //!
 //! ```text
-//! tap_loop up DIRECTORY                     makes the guests `source` and `destination`, prints a line when they are
-//!                                           there, and copies until its standard input ends
+//! tap_loop up DIRECTORY                     makes the guests, prints a line when they are there, and copies until its
+//!                                           standard input ends
 //! tap_loop exec DIRECTORY GUEST COMMAND…    runs a command in one of them
 //! ```
 //!
-//! It reads and writes as the packet loop does: as many frames of a TAP in a turn, one buffer, one system call to
-//! read a frame and one to write it. So what a lab is slower is what it does to a packet.
+//! It reads and writes as the packet loop does: as many frames of a TAP in a turn, one system call to read a frame and
+//! one to write it. So what a lab is slower is what it does to a packet.
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -28,6 +28,19 @@ const LONGEST: usize = VnetHeader::LEN + 14 + 65_535;
 const BURST: usize = 64;
 /// What epoll says when nobody needs the loop any more.
 const END: u64 = u64::MAX;
+/// The guests by the last bytes of their addresses; the last byte of a MAC address is the place here.
+const GUESTS: [(&str, [u8; 2]); 10] = [
+    ("source", [0, 11]),
+    ("destination", [1, 55]),
+    ("flooder-1", [0, 21]),
+    ("flooder-2", [0, 22]),
+    ("flooder-3", [0, 23]),
+    ("flooder-4", [0, 24]),
+    ("sink-1", [1, 61]),
+    ("sink-2", [1, 62]),
+    ("sink-3", [1, 63]),
+    ("sink-4", [1, 64]),
+];
 const SOCKET: &str = "keeper.sock";
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -52,8 +65,10 @@ fn up(directory: &Path) -> Result<(), Box<dyn Error>> {
     keeper.arg("keeper");
     // Never committed: should this process be killed, the keeper and the guests go with it.
     let keeper = Keeper::spawn(keeper, &directory.join(SOCKET))?;
-    let mut taps = keeper.create_guest(&guest("source", 1, Ipv4Addr::new(10, 0, 0, 11)))?;
-    taps.extend(keeper.create_guest(&guest("destination", 2, Ipv4Addr::new(10, 0, 1, 55)))?);
+    let mut taps = Vec::new();
+    for ((name, [subnet, host]), number) in GUESTS.into_iter().zip(0..) {
+        taps.extend(keeper.create_guest(&guest(name, number, Ipv4Addr::new(10, 0, subnet, host)))?);
+    }
     println!("the guests are there");
     copy(&taps)?;
     Ok(keeper.shutdown()?)
@@ -94,19 +109,29 @@ fn copy(taps: &[OwnedFd]) -> Result<(), Errno> {
             result => result?,
         };
         for event in &events[..ready] {
-            let (from, to) = match event.data.u64() {
-                END => return Ok(()),
-                0 => (&taps[0], &taps[1]),
-                _ => (&taps[1], &taps[0]),
-            };
+            let number = event.data.u64();
+            if number == END {
+                return Ok(());
+            }
+            let from = &taps[number as usize];
             for _ in 0..BURST {
                 let length = match rustix::io::read(from, &mut buffer) {
                     Ok(length) => length,
                     Err(Errno::AGAIN | Errno::INTR) => break,
                     Err(error) => return Err(error),
                 };
-                // A guest that is too slow loses frames, as in a lab.
-                let _ = rustix::io::write(to, &buffer[..length]);
+                let frame = &buffer[..length];
+                let Some([first, .., last]) = frame.get(VnetHeader::LEN..VnetHeader::LEN + 6) else { continue };
+                let everybody = first & 1 != 0;
+                let to = match taps.get(usize::from(*last)) {
+                    _ if everybody => taps,
+                    Some(to) => std::slice::from_ref(to),
+                    None => &[],
+                };
+                for to in to.iter().filter(|to| to.as_raw_fd() != from.as_raw_fd()) {
+                    // A guest that is too slow loses frames, as in a lab.
+                    let _ = rustix::io::write(to, frame);
+                }
             }
         }
     }

@@ -26,7 +26,11 @@ const LONGEST: usize = VnetHeader::LEN + 14 + 65_535;
 /// Frames that are read together: one that is long, or many that are short, so that they stay in the processor's cache.
 const BUFFER: usize = 2 * LONGEST;
 /// Frames per TAP and turn, so that no guest starves another.
-const BURST: usize = 64;
+const TURN: usize = 64;
+/// What a frame of no known flow counts for: whoever opens flows as fast as he can shall not keep up who has some.
+const UNKNOWN: usize = 8;
+/// Frames of a turn that are read when nobody knows yet what they are.
+const FIRST: usize = TURN / UNKNOWN;
 
 /// How a lab's frames are moved.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -270,14 +274,18 @@ impl Worker {
         }
     }
 
-    /// Forwards what a port has sent, or as much of it as a turn may take. As many frames as the buffer has room for
-    /// are read before they are forwarded.
+    /// Forwards what a port has sent, or as much of it as a turn may take. Frames are read before they are forwarded: a
+    /// few, and if those are of known flows as many as the buffer has room for.
     fn turn(&mut self, ports: &Ports, now: Now, port: u16, buffer: &mut [u8]) {
-        let mut left = BURST;
+        let mut left = TURN;
+        let mut at_once = FIRST;
         let mut more = true;
         while more && left > 0 {
-            let (mut sent, mut free) = (ArrayVec::<_, BURST>::new(), &mut *buffer);
-            while left > 0 && free.len() >= LONGEST {
+            let (mut sent, mut free) = (ArrayVec::<_, TURN>::new(), &mut *buffer);
+            for _ in 0..at_once.min(left) {
+                if free.len() < LONGEST {
+                    break;
+                }
                 let length = self.read(ports, port, free);
                 more = length.is_some();
                 let Some(length) = length else { break };
@@ -290,9 +298,10 @@ impl Worker {
                     Err(check) => self.engine.malformed(&ports.snapshot, now, port, check, frame),
                 }
             }
-            self.engine.process(&mut self.flows, &ports.snapshot, now, &mut sent, &mut |to, vnet, frame| {
-                write(ports, to, vnet, frame);
-            });
+            let emit = &mut |to, vnet: &VnetHeader, frame: &[u8]| write(ports, to, vnet, frame);
+            let unknown = self.engine.process(&mut self.flows, &ports.snapshot, now, &mut sent, emit);
+            left = left.saturating_sub(unknown * (UNKNOWN - 1));
+            at_once = if unknown == 0 { TURN } else { FIRST };
         }
     }
 
