@@ -246,6 +246,11 @@ impl Worker {
                 Err(Errno::INTR) => continue,
                 result => result.context("epoll")?,
             };
+            // Before the ports are looked at: somebody who publishes in between wakes again.
+            if events[..ready].iter().any(|event| event.data.u64() == WAKE) {
+                let _ = rustix::io::read(&self.ears.wake, &mut [0; 8]);
+                tidying = true;
+            }
             let now = self.clock.now();
             let ports = published.load();
             if ports.snapshot.generation != generation {
@@ -254,13 +259,8 @@ impl Worker {
                 let _ = self.turned.send((self.number, generation));
             }
             for event in &events[..ready] {
-                let token = event.data.u64();
-                if token == WAKE {
-                    let _ = rustix::io::read(&self.ears.wake, &mut [0; 8]);
-                    tidying = true;
-                }
                 // An interface that has just gone may still have been ready.
-                let serial = u32::try_from(token).ok();
+                let serial = u32::try_from(event.data.u64()).ok();
                 let Some(&port) = serial.and_then(|serial| ports.ports.get(&serial)) else { continue };
                 self.turn(ports, now, port, &mut buffer);
             }
@@ -337,4 +337,57 @@ fn write(ports: &Ports, port: u16, vnet: &VnetHeader, frame: &[u8]) {
         Backend::TunTap => &parts[1..],
     };
     let _ = rustix::io::writev(tap.as_fd(), parts);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::sync::Barrier;
+    use std::thread;
+    use std::time::Duration;
+
+    use minivpc_dataplane::compile;
+    use minivpc_dataplane::state::NatKey;
+    use minivpc_testkit::random::{Random, world};
+
+    use super::*;
+
+    /// A wake for something else comes just before, behind frames that keep the worker busy.
+    #[test]
+    fn what_is_published_is_seen_whoever_else_wakes_the_worker() {
+        const TIMES: u64 = 2_000;
+        let engine = Arc::new(Engine::new(NatKey([0; 16])));
+        let (workers, publisher) = workers(1, &engine, Clock::start(), || ()).unwrap();
+        let wake = Arc::clone(&publisher.workers[0]);
+        // They end with the process.
+        workers.into_iter().for_each(|worker| _ = thread::spawn(|| worker.run()));
+        let (guest, tap) = UnixDatagram::pair().unwrap();
+        tap.set_nonblocking(true).unwrap();
+        let tap = Arc::new(OwnedFd::from(tap));
+        let world = world(&mut Random(1));
+        let together = Arc::new(Barrier::new(2));
+        let other = Arc::clone(&together);
+        thread::spawn(move || {
+            for time in 0..TIMES {
+                other.wait();
+                (0..time % 8).for_each(|_| _ = guest.send(&[0; 64]).unwrap());
+                rustix::io::write(&wake.wake, &1_u64.to_ne_bytes()).unwrap();
+            }
+        });
+        let (seen, all) = channel();
+        thread::spawn(move || {
+            for generation in 1..=TIMES {
+                let snapshot = compile(&world, generation).unwrap();
+                let ports = Ports::new(snapshot, vec![Some(Arc::clone(&tap))], Backend::default());
+                together.wait();
+                (0..generation % 61 * 16).for_each(|_| std::hint::spin_loop());
+                publisher.publish(ports).unwrap();
+                seen.send(generation).unwrap();
+            }
+        });
+        for generation in 1..=TIMES {
+            let seen = all.recv_timeout(Duration::from_secs(60));
+            assert_eq!(seen, Ok(generation), "the worker hasn't seen what was published");
+        }
+    }
 }
