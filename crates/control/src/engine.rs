@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use minivpc_dataplane::Engine;
 use minivpc_dataplane::state::NatKey;
-use minivpc_host::{Clock, End, HostError, Keeper, Moving, wait_like_others, workers};
+use minivpc_host::{Clock, End, HostError, Keeper, Moving, give_back, wait_like_others, workers};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
@@ -23,6 +23,8 @@ use crate::saved::{self, Base, Saved};
 
 /// How often flows that have ended are forgotten, and the others written down.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// So many flows leave memory behind that is worth to be given back.
+const MANY: u64 = 1 << 16;
 /// Longest request, bytes: a lab file has at most 4 MiB, and each of its characters may be escaped.
 const LONGEST: u64 = 32 << 20;
 
@@ -132,6 +134,8 @@ impl Drop for EndProcess {
 async fn keep_flows(running: Arc<Running>, moving: Arc<Notify>) {
     let state = running.engine.state();
     let mut written = 0;
+    // Most flows since memory was given back.
+    let mut peak = 0;
     loop {
         let cached = running.publisher.tidy();
         if state.is_empty() && written == 0 && !cached {
@@ -148,7 +152,16 @@ async fn keep_flows(running: Arc<Running>, moving: Arc<Notify>) {
             let flows = state.checkpoint(keeping.now().tick());
             saved::write_flows(&keeping.directory, &flows).map(|()| flows.flows())
         });
-        match kept.await {
+        let kept = kept.await;
+        let counts = state.counts();
+        let flows = counts.connections + counts.sessions;
+        peak = peak.max(flows);
+        // What is left would keep most pages of the others.
+        if peak >= MANY && flows < peak / 8 {
+            peak = flows;
+            tokio::task::spawn_blocking(give_back);
+        }
+        match kept {
             Ok(Ok(count)) => written = count,
             Ok(Err(error)) => tracing::warn!(%error, "writing down the flows"),
             Err(error) => tracing::error!(%error, "writing down the flows"),

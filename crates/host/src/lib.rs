@@ -42,6 +42,6 @@ pub use clock::Clock;
 pub use error::HostError;
 pub use guest::{GuestSpec, InterfaceSpec, LinkStats};
 pub use keeper::{End, Keeper, Process, run_keeper};
-pub use process::{detach, on_interrupt, wait_like_others};
+pub use process::{detach, give_back, on_interrupt, wait_like_others};
 pub use tap::{Backend, TUN};
 pub use worker::{Moving, Ports, Publisher, Worker, workers};
