@@ -82,6 +82,7 @@ mod tests {
     use super::give_back;
 
     /// MiB of this process that are in memory.
+    #[allow(clippy::unwrap_used)]
     fn resident() -> u64 {
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
