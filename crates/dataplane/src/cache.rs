@@ -171,13 +171,21 @@ impl Rests {
         Some(Self(rests))
     }
 
-    /// Do all hold? Whatever is in use is seen.
+    /// Do all hold? Then all are in use, and seen. If one doesn't, the packet walks, and may be dropped: nothing of it is
+    /// seen.
     fn hold(&self, state: &State, flow: Flow, now: Tick) -> bool {
-        self.0.iter().all(|rest| match rest {
+        let holds = |rest: &Rest| match rest {
+            Rest::Connection(connection, phase) => connection.is_still(*phase, now),
+            Rest::Session(session, phase) => session.is_still(*phase, now),
+            Rest::Untracked(eni) => !state.is_tracked(&ConnectionKey::new(*eni, flow), now),
+        };
+        // Another worker may end one in between; that is no other than if it had done so just after.
+        let is_seen = |rest: &Rest| match rest {
             Rest::Connection(connection, phase) => connection.see_again(*phase, now),
             Rest::Session(session, phase) => session.see_again(*phase, now),
-            Rest::Untracked(eni) => !state.is_tracked(&ConnectionKey::new(*eni, flow), now),
-        })
+            Rest::Untracked(_) => true,
+        };
+        self.0.iter().all(holds) && self.0.iter().all(is_seen)
     }
 }
 

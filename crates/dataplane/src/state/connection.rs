@@ -166,6 +166,12 @@ impl Connection {
         (phase != Phase::Closed && phase.after(sight) == phase).then_some(phase)
     }
 
+    /// Is it in `phase`, and lives?
+    pub(crate) fn is_still(&self, phase: Phase, at: Tick) -> bool {
+        let (now, last_seen) = self.life.load();
+        now == phase as u8 && self.outlasts(now, last_seen, at)
+    }
+
     /// A packet passed that leaves it in `phase`: false if it isn't in that, or any more.
     pub(crate) fn see_again(&self, phase: Phase, at: Tick) -> bool {
         let again = |now, last_seen| (now == phase as u8 && self.outlasts(now, last_seen, at)).then_some((now, at));

@@ -159,6 +159,12 @@ impl Session {
         (phase & (RESET | OVER) == 0 && after(phase, sight).0 == phase).then_some(phase)
     }
 
+    /// Is it in `phase`, and lives?
+    pub(crate) fn is_still(&self, phase: u8, at: Tick) -> bool {
+        let (now, last_seen) = self.life.load();
+        now == phase && outlasts(now, last_seen, at)
+    }
+
     /// A packet passed that leaves it in `phase`: false if it isn't in that, or any more.
     pub(crate) fn see_again(&self, phase: u8, at: Tick) -> bool {
         let (now, last_seen) = self.life.load();

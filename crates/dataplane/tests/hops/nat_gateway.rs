@@ -317,6 +317,31 @@ fn nat_18_nat_19_a_session_is_forgotten_after_350_seconds() {
 }
 
 #[test]
+fn nat_21_a_packet_of_a_session_that_is_over_leaves_the_connection_behind_it_as_it_was() {
+    // Also where a worker's cache still knows the flow.
+    let mut sim = sim();
+    let first = {
+        sim.open("destination", 80);
+        sim.send("source", &tcp(DESTINATION, 40_000, 80, tcp_flags::SYN));
+        only(sim.received("destination")).headers.flow.src_port
+    };
+    for _ in 0..3 {
+        sim.send("source", &tcp(DESTINATION, 40_000, 80, tcp_flags::ACK));
+        sim.send("destination", &tcp(NAT, 80, first, tcp_flags::ACK));
+    }
+    let destination = sim.snapshot.eni(sim.port("destination")).serial;
+    let last_seen = |sim: &Sim| {
+        let all = sim.engine.state().connections(sim.now.tick());
+        all.iter().find(|connection| connection.key.eni == destination).unwrap().last_seen()
+    };
+    let before = last_seen(&sim);
+    sim.wait(351);
+    sim.send("destination", &tcp(NAT, 80, first, tcp_flags::ACK));
+    assert_drops(&sim, &[(DropReason::NatNoSession, 1)]);
+    assert_eq!(last_seen(&sim), before);
+}
+
+#[test]
 fn nat_35_each_packet_is_counted_where_it_passed() {
     let mut sim = sim();
     sim.send("source", &ping(DESTINATION, 7));
