@@ -231,6 +231,7 @@ fn nothing_else_notices_a_change() {
 fn picture(lab: &Lab) -> Value {
     let mut status = lab.json(&["status"]);
     status["up_seconds"] = 0.into();
+    status["engine_seconds"] = 0.into();
     status["flow_cache"] = Value::Null;
     for instance in status["instances"].as_array_mut().unwrap() {
         instance["interfaces"][0]["link"] = Value::Null;
