@@ -8,10 +8,14 @@ mod capture;
 mod changes;
 #[path = "scenarios/crashes.rs"]
 mod crashes;
+#[path = "articles/ingress_routing.rs"]
+mod ingress_routing;
 #[path = "scenarios/inside_one_vpc.rs"]
 mod inside_one_vpc;
 #[path = "scenarios/interfaces.rs"]
 mod interfaces;
+#[path = "articles/internet_gateway.rs"]
+mod internet_gateway;
 mod lab;
 #[path = "scenarios/life.rs"]
 mod life;

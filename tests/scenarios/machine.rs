@@ -100,7 +100,7 @@ fn one_sentence_each_and_the_right_status() {
     is(
         &["exec", "--lab", &lab.name, "nobody", "true"],
         1,
-        "no instance is called 'nobody'; these are: destination, source",
+        "no instance or host is called 'nobody'; these are: destination, source",
     );
     is(&["status", "--lab", "another"], 1, "lab 'another' isn't up; these are: ");
     let other = Lab::up(ARTICLE);

@@ -56,3 +56,33 @@ fn sg_12_a_session_works_where_nothing_new_goes_out() {
     assert_eq!(said(&lab.run("app-c", &["sh", "-c", echo])), "", "another address");
     assert!(!lab.run("db-a", &["curl", "-s", "-m", "1", "10.20.10.10:8080"]).status.success());
 }
+
+#[test]
+fn nacl_10_the_private_tier_reaches_the_internet_by_the_nat_gateway_of_its_zone() {
+    let Some(lab) = up() else { return };
+    let site = |instance: &str| {
+        lab.exec(instance, &["curl", "-sS", "-m", "10", "--local-port", "65535", "https://example.com/"])
+    };
+    for (instance, address) in [("app-a", "203.0.113.11"), ("app-c", "203.0.113.12")] {
+        let answer = site(instance);
+        let port = answer.split_once(&format!("You are {address} port ")).and_then(|(_, rest)| rest.split(',').next());
+        let port: u16 = port.unwrap_or_else(|| panic!("{answer}")).parse().unwrap();
+        assert!(port >= 1024, "NAT-9: {answer}");
+    }
+    assert_eq!(lab.exec("client", &["curl", "-sS", "-m", "10", "http://203.0.113.21/"]), "web-a\n");
+}
+
+#[test]
+fn nacl_8_a_list_judges_the_internets_packets_by_the_private_address() {
+    let denied = WEB.replace(
+        "          100: { allow: tcp, ports: 80,         cidr: 0.0.0.0/0 }\n          110: { allow: tcp, ports: 443,        cidr: 0.0.0.0/0 }\n          120: { allow: tcp, ports: 1024-65535, cidr: 0.0.0.0/0 }      #",
+        "          90:  { deny: all, cidr: 198.51.100.0/24 }\n          100: { allow: tcp, ports: 80,         cidr: 0.0.0.0/0 }\n          110: { allow: tcp, ports: 443,        cidr: 0.0.0.0/0 }\n          120: { allow: tcp, ports: 1024-65535, cidr: 0.0.0.0/0 }      #",
+    );
+    assert_ne!(denied, WEB);
+    let Some(lab) = up() else { return };
+    assert_eq!(lab.exec("blocked", &["curl", "-sS", "-m", "10", "http://203.0.113.21/"]), "web-a\n");
+    lab.apply(&denied);
+    assert!(!lab.run("blocked", &["curl", "-sS", "-m", "1", "http://203.0.113.21/"]).status.success());
+    assert_eq!(reason(&lab), "SUBNET_ACL_RESTRICTION");
+    assert_eq!(lab.exec("client", &["curl", "-sS", "-m", "10", "http://203.0.113.21/"]), "web-a\n", "others still may");
+}

@@ -17,7 +17,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["model"]),
     ("dataplane", &["model", "packet"]),
     ("host", &["dataplane", "packet"]),
-    ("control", &["model", "config", "dataplane", "host"]),
+    ("services", &["model"]),
+    ("control", &["model", "config", "dataplane", "host", "services"]),
     ("cli", &["control", "api"]),
     ("testkit", &["dataplane", "model", "packet"]),
 ];

@@ -1,10 +1,12 @@
 //! What the user can type.
 
 use std::ffi::{OsStr, OsString};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use ipnet::IpNet;
 use minivpc_control::{Described, Lab, Moving, Question, TracePacket, view};
 use serde_json::Value;
 
@@ -133,6 +135,16 @@ pub enum Command {
     Reset {
         #[command(flatten)]
         scope: Scope,
+    },
+    /// Change one thing of a running lab at once, whatever its file says; the next `apply` brings back what the file says.
+    #[command(
+        after_help = "Examples:\n  minivpc set route application 0.0.0.0/0 appliance-b\n  minivpc set eip web standby\n  minivpc set address 10.0.0.100 standby\n  minivpc set security-groups web open\n  minivpc set source-dest-check appliance off"
+    )]
+    Set {
+        #[command(flatten)]
+        scope: Scope,
+        #[command(subcommand)]
+        what: Setting,
     },
     /// Show what the `run` commands of an instance have printed since its start.
     #[command(after_help = "Example:\n  minivpc logs web-a")]
@@ -323,6 +335,9 @@ pub enum Command {
         /// Where.
         log: PathBuf,
     },
+    /// Answers for a host of the internet, in it; started by `commands`.
+    #[command(hide = true)]
+    Serve,
     /// Runs the `run` commands of an instance; started by the engine.
     #[command(hide = true)]
     Commands {
@@ -336,6 +351,77 @@ pub enum Command {
         #[arg(last = true)]
         commands: Vec<String>,
     },
+}
+
+/// What can be changed alone.
+#[derive(Debug, Subcommand)]
+pub enum Setting {
+    /// Lead a route elsewhere, make one, or with `none` delete it.
+    Route {
+        /// Name, vpc/name or id of the route table.
+        table: String,
+        /// What it matches: 0.0.0.0/0.
+        destination: IpNet,
+        /// As in a lab file: a gateway, an instance, INSTANCE/eth1, local; or none.
+        target: String,
+    },
+    /// Move an Elastic IP address to another interface, or with `none` take it away.
+    Eip {
+        /// Its name or id.
+        name: String,
+        /// Instance, INSTANCE/eth1 or id of an interface; or none.
+        #[arg(add = ArgValueCompleter::new(instances))]
+        holder: String,
+        /// For which of the interface's private addresses; the primary one if none is given.
+        #[arg(long, value_name = "ADDRESS")]
+        private_ip: Option<Ipv4Addr>,
+    },
+    /// Move a secondary private address to another interface of its subnet, with its Elastic IP; or with `none` take it
+    /// away.
+    Address {
+        /// The address.
+        address: Ipv4Addr,
+        /// Instance, INSTANCE/eth1 or id of an interface; or none.
+        #[arg(add = ArgValueCompleter::new(instances))]
+        holder: String,
+    },
+    /// Give an interface other security groups.
+    SecurityGroups {
+        /// Instance, INSTANCE/eth1 or id of an interface.
+        #[arg(add = ArgValueCompleter::new(instances))]
+        interface: String,
+        /// Name, vpc/name or id of each.
+        #[arg(required = true)]
+        groups: Vec<String>,
+    },
+    /// Switch the source/destination check of an interface.
+    SourceDestCheck {
+        /// Instance, INSTANCE/eth1 or id of an interface.
+        #[arg(add = ArgValueCompleter::new(instances))]
+        interface: String,
+        /// Whether it is on.
+        check: Switch,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+impl From<Setting> for minivpc_control::Setting {
+    fn from(setting: Setting) -> Self {
+        match setting {
+            Setting::Route { table, destination, target } => Self::Route { table, destination, target },
+            Setting::Eip { name, holder, private_ip } => Self::ElasticIp { name, holder, private_ip },
+            Setting::Address { address, holder } => Self::Address { address, holder },
+            Setting::SecurityGroups { interface, groups } => Self::SecurityGroups { interface, groups },
+            Setting::SourceDestCheck { interface, check } => {
+                Self::SourceDestCheck { interface, on: check == Switch::On }
+            }
+        }
+    }
 }
 
 /// The packet to trace.
@@ -428,6 +514,8 @@ pub enum Kind {
     SecurityGroup,
     NatGateway,
     NetworkInterface,
+    InternetGateway,
+    ElasticIp,
 }
 
 impl Kind {
@@ -439,6 +527,8 @@ impl Kind {
             Self::SecurityGroup => "DescribeSecurityGroups",
             Self::NatGateway => "DescribeNatGateways",
             Self::NetworkInterface => "DescribeNetworkInterfaces",
+            Self::InternetGateway => "DescribeInternetGateways",
+            Self::ElasticIp => "DescribeAddresses",
         }
     }
 }
@@ -462,6 +552,8 @@ impl From<Kind> for Described {
             Kind::SecurityGroup => Self::SecurityGroup,
             Kind::NatGateway => Self::NatGateway,
             Kind::NetworkInterface => Self::NetworkInterface,
+            Kind::InternetGateway => Self::InternetGateway,
+            Kind::ElasticIp => Self::ElasticIp,
         }
     }
 }

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use minivpc_control::{
     Change, Directory, Finding, Health, LONGEST, Lab, LabError, LabFile, Question, TUN, examine, exec, keep_log,
-    run_commands, run_engine, run_keeper, runtime, validate, view,
+    run_commands, run_engine, run_keeper, runtime, serve, validate, view,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -86,6 +86,11 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Restart { scope, instance } => {
             change(&scope, Change::Restart(instance.clone()), &instance, "running again")?;
         }
+        Command::Set { scope, what } => {
+            let lab = Lab::find(scope.lab.as_deref())?;
+            let plan = lab.change(Change::Set(what.into()))?;
+            say(&print::set(&serde_json::from_value(plan)?))?;
+        }
         Command::Reset { scope } => {
             let lab = Lab::find(scope.lab.as_deref())?;
             lab.change(Change::Reset)?;
@@ -141,6 +146,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Engine { directory, file, path } => run_engine(&directory, file, path.into())?,
         Command::Commands { directory, guest, log, commands } => run_commands(&directory, &guest, &log, &commands)?,
         Command::KeepLog { log } => keep_log(&log)?,
+        Command::Serve => serve()?,
     }
     Ok(ExitCode::SUCCESS)
 }

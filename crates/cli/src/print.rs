@@ -10,13 +10,14 @@ use minivpc_control::{Finding, Health};
 
 /// One line of counts.
 pub fn summary(summary: &Summary) -> String {
-    let Summary { vpcs, subnets, instances, nat_gateways, internet_gateways, .. } = *summary;
+    let Summary { vpcs, subnets, instances, nat_gateways, internet_gateways, hosts, .. } = *summary;
     let counts = [
         (vpcs, "VPC"),
         (subnets, "subnet"),
         (instances, "instance"),
         (nat_gateways, "NAT gateway"),
         (internet_gateways, "internet gateway"),
+        (hosts, "internet host"),
     ];
     let words = counts.iter().filter(|(count, _)| *count > 0).map(|(count, thing)| {
         let plural = if *count == 1 { "" } else { "s" };
@@ -52,6 +53,7 @@ pub fn status(status: &Status) -> String {
                 instance.name.clone(),
                 instance.state.clone(),
                 addresses(&interface.private_ip, &interface.secondary_private_ips),
+                if interface.public_ips.is_empty() { "-".to_owned() } else { interface.public_ips.join(", ") },
                 format!("{}/{} ({})", instance.vpc, interface.subnet, instance.availability_zone),
                 format!("{} {}", interface.name, interface.id),
                 count(|link| link.rx_packets),
@@ -60,7 +62,8 @@ pub fn status(status: &Status) -> String {
             ]
         })
     });
-    let header = ["INSTANCE", "STATE", "PRIVATE IP", "SUBNET", "INTERFACE", "RECEIVED", "SENT", "ENGINE TOO SLOW"];
+    let header =
+        ["INSTANCE", "STATE", "PRIVATE IP", "PUBLIC IP", "SUBNET", "INTERFACE", "RECEIVED", "SENT", "ENGINE TOO SLOW"];
     text += &columns(&header, interfaces);
     if !status.nat_gateways.is_empty() {
         let rows = status.nat_gateways.iter().map(|nat| {
@@ -82,6 +85,21 @@ pub fn status(status: &Status) -> String {
         let rows = status.internet_gateways.iter().map(|igw| vec![igw.name.clone(), igw.vpc.clone(), igw.id.clone()]);
         let _ = write!(text, "\n{}", columns(&["INTERNET GATEWAY", "VPC", "ID"], rows));
     }
+    if !status.hosts.is_empty() {
+        let count = |link: Option<u64>| link.map_or_else(|| "-".to_owned(), |count| count.to_string());
+        let rows = status.hosts.iter().map(|host| {
+            let link = host.link.as_ref();
+            vec![
+                host.name.clone(),
+                host.address.clone(),
+                count(link.map(|link| link.rx_packets)),
+                count(link.map(|link| link.tx_packets)),
+                count(link.map(|link| link.engine_too_slow)),
+            ]
+        });
+        let header = ["INTERNET HOST", "ADDRESS", "RECEIVED", "SENT", "ENGINE TOO SLOW"];
+        let _ = write!(text, "\n{}", columns(&header, rows));
+    }
     let Status { lab, up_seconds, connections, drops, engine_deaths, engine_seconds, .. } = status;
     let _ = write!(text, "\nlab {lab}, up {up_seconds} s, {connections} connections, {drops} packets dropped");
     if *engine_deaths > 0 {
@@ -100,6 +118,11 @@ pub fn plan(plan: &Plan) -> String {
         0 => format!("nothing to change: {} is as {} says", plan.lab, plan.file),
         count => format!("{}\n{count}; `minivpc apply` makes them", actions(plan), count = changes(count)),
     }
+}
+
+/// What `set` has done.
+pub fn set(plan: &Plan) -> String {
+    actions(plan)
 }
 
 /// What `apply` has done.
@@ -250,12 +273,15 @@ fn steps(steps: &[StepView]) -> String {
         Some(subnet) => format!("{} {} ({subnet})", step.name, step.id),
         None => format!("{} {}", step.name, step.id),
     };
+    let hops = steps.iter().map(|step| length(&step.hop)).max().unwrap_or_default();
     let names = steps.iter().map(|step| length(&name(step))).max().unwrap_or_default();
-    let subjects = steps.iter().filter(|step| step.hop != "nat").map(|step| length(&step.subject)).max();
+    let translates = |step: &&StepView| matches!(step.hop.as_str(), "nat" | "igw");
+    let subjects = steps.iter().filter(|step| !translates(step)).map(|step| length(&step.subject)).max();
     let said = |step: &StepView| {
         let StepView { hop, subject, decision, note, .. } = step;
         match hop.as_str() {
-            "nat" if !subject.is_empty() && decision != "drop" => format!("{subject}, {note}"),
+            "igw" if note.is_empty() && decision != "drop" => subject.clone(),
+            "nat" | "igw" if !subject.is_empty() && decision != "drop" => format!("{subject}, {note}"),
             "rtb" if !note.is_empty() && decision != "drop" => {
                 format!("{subject:0$}  {decision} ({note})", subjects.unwrap_or_default())
             }
@@ -267,7 +293,7 @@ fn steps(steps: &[StepView]) -> String {
     let mut text = String::new();
     for (number, step) in (1..).zip(steps) {
         let line = format!(
-            "{number:2} {:3}  {:names$}  {:widest$}  {}",
+            "{number:2} {:hops$}  {:names$}  {:widest$}  {}",
             step.hop,
             name(step),
             said(step).trim_end(),

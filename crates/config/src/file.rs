@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use minivpc_model::Service;
 use serde::Deserialize;
 use serde::de::value::MapDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -66,12 +67,13 @@ pub struct LabFile {
     pub vpcs: Entries<Vpc>,
     pub elastic_ips: Entries<ElasticIp>,
     pub instances: Entries<Instance>,
+    pub internet: Internet,
     /// The first key that isn't one of these.
     pub unknown: Option<Spanned<String>>,
 }
 
 impl LabFile {
-    pub const KEYS: &'static [&'static str] = &["lab", "region", "vpcs", "elastic_ips", "instances"];
+    pub const KEYS: &'static [&'static str] = &["lab", "region", "vpcs", "elastic_ips", "instances", "internet"];
 }
 
 // Derived, `deny_unknown_fields` would refuse the author's own keys, and without it a misspelt one would be ignored.
@@ -94,6 +96,7 @@ impl<'de> Deserialize<'de> for LabFile {
                         "vpcs" => file.vpcs = map.next_value()?,
                         "elastic_ips" => file.elastic_ips = map.next_value()?,
                         "instances" => file.instances = map.next_value()?,
+                        "internet" => file.internet = map.next_value::<Option<_>>()?.unwrap_or_default(),
                         own => {
                             if !own.starts_with("x-") && file.unknown.is_none() {
                                 file.unknown = Some(key);
@@ -116,6 +119,9 @@ pub struct Vpc {
     pub cidr: Spanned<Cidr>,
     pub region: Option<Spanned<String>>,
     pub internet_gateway: Option<InternetGateway>,
+    /// R-37, which nobody could try on AWS.
+    #[serde(default)]
+    pub igw_asymmetric_return: AsymmetricReturn,
     #[serde(default)]
     pub subnets: Entries<Subnet>,
     #[serde(default)]
@@ -135,8 +141,19 @@ pub struct Vpc {
 pub struct InternetGateway {
     pub name: Spanned<String>,
     pub id: Option<Spanned<String>>,
+    /// Its edge association.
+    pub route_table: Option<Spanned<String>>,
     #[serde(default)]
     pub tags: Tags,
+}
+
+/// What becomes of answers that pass by the middlebox that the questions had to pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AsymmetricReturn {
+    #[default]
+    Refuse,
+    Pass,
 }
 
 #[derive(Debug, Deserialize)]
@@ -259,6 +276,29 @@ pub struct ElasticIp {
     pub tags: Tags,
 }
 
+/// What is outside all VPCs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Internet {
+    #[serde(default)]
+    pub hosts: Entries<Host>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    pub id: Option<Spanned<String>>,
+    pub address: Spanned<Value<std::net::Ipv4Addr>>,
+    /// What it answers by itself.
+    #[serde(default)]
+    pub serve: Vec<Service>,
+    #[serde(default)]
+    pub sysctls: Entries<Spanned<String>>,
+    /// Shell commands at each start.
+    #[serde(default)]
+    pub run: Vec<String>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
@@ -272,11 +312,14 @@ pub struct Instance {
     pub security_groups: Vec<Spanned<String>>,
     #[serde(default = "yes")]
     pub source_dest_check: bool,
+    pub elastic_ip: Option<Spanned<String>>,
+    /// Of the secondary private addresses, in their order.
+    #[serde(default)]
+    pub secondary_elastic_ips: Vec<Spanned<String>>,
     /// All but the first, by the name of the link in the guest: `eth1`.
     #[serde(default)]
     pub network_interfaces: Entries<NetworkInterface>,
-    #[serde(default)]
-    pub public_ip: bool,
+    pub public_ip: Option<Spanned<bool>>,
     #[serde(default)]
     pub ami: Ami,
     pub count: Option<Spanned<Value<u16>>>,
@@ -303,6 +346,9 @@ pub struct NetworkInterface {
     pub security_groups: Vec<Spanned<String>>,
     #[serde(default = "yes")]
     pub source_dest_check: bool,
+    pub elastic_ip: Option<Spanned<String>>,
+    #[serde(default)]
+    pub secondary_elastic_ips: Vec<Spanned<String>>,
 }
 
 /// Who configures what a guest has beyond its first address.

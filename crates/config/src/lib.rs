@@ -23,7 +23,7 @@ mod scalar;
 
 use std::collections::BTreeMap;
 
-use minivpc_model::{InstanceId, KeptRoutes, Op, Origin, Refusal, World, plan};
+use minivpc_model::{GuestId, KeptRoutes, Op, Origin, Refusal, World, plan};
 use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 
@@ -39,15 +39,15 @@ pub struct Lab {
     pub name: String,
     /// What it consists of.
     pub world: World,
-    /// What instances have that isn't AWS's, by instance.
-    pub guests: BTreeMap<InstanceId, Guest>,
+    /// What instances and hosts have that isn't AWS's.
+    pub guests: BTreeMap<GuestId, Guest>,
     /// Routes whose target isn't in the file any more, but was in the lab that ran before.
     pub kept_routes: KeptRoutes,
     /// Place of origin 1, 2, …
     places: Vec<Place>,
 }
 
-/// The part of an instance that its owner sets inside.
+/// The part of an instance or host that its owner sets inside.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guest {
     /// Network settings, name and value: `net.ipv4.ip_forward`, `1`.

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use minivpc_dataplane::state::{CONNECTIONS, Connection, DATAGRAMS, SESSIONS};
-use minivpc_dataplane::{Kind, Probe, tcp_flags};
+use minivpc_dataplane::{Component, Kind, Port, Probe, tcp_flags};
 use minivpc_host::LinkStats;
-use minivpc_model::{Attachment, FindError, InstanceId, NetworkInterfaceId, World};
+use minivpc_model::{Attachment, FindError, GuestId, InstanceId, NetworkInterfaceId, World};
 
 use crate::guest::Guest;
 use crate::protocol::{Answer, Described, Failure, LabFile, Question, TracePacket};
 use crate::running::{Current, Running};
 use crate::view;
 use crate::views::Views;
-use crate::{change, commands, describe};
+use crate::{change, commands, describe, guest};
 
 /// What a trace takes for a length (that of a `ping`), an echo id and a source port.
 const SIZE: u16 = 84;
@@ -48,8 +48,8 @@ impl Answers<'_> {
         &self.views.lab.world
     }
 
-    fn find(&self, instance: &str) -> Result<InstanceId, Failure> {
-        Ok(self.world().find_instance(instance).map_err(not_found)?)
+    fn find(&self, guest: &str) -> Result<GuestId, Failure> {
+        Ok(self.world().find_guest(guest).map_err(not_found)?)
     }
 
     fn guest(&self, name: &str) -> Result<&str, Failure> {
@@ -74,7 +74,7 @@ impl Answers<'_> {
     }
 
     fn links(&self) -> HashMap<String, Vec<LinkStats>> {
-        let stats = |(id, guest): (&InstanceId, &Guest)| {
+        let stats = |(id, guest): (&GuestId, &Guest)| {
             Some((id.to_string(), self.running.keeper.link_stats(&guest.spec.name).ok()?))
         };
         self.current.guests.iter().filter_map(stats).collect()
@@ -88,6 +88,7 @@ impl Answers<'_> {
             engine_deaths: self.running.base.deaths,
             engine_seconds: self.running.now().since(self.running.took_over).0 / 1_000_000_000,
             instances: self.instances(),
+            hosts: self.views.hosts(&self.links()),
             nat_gateways: self.views.nat_gateways(state, now),
             internet_gateways: self.views.internet_gateways(),
             connections: state.connections(now.tick()).len(),
@@ -107,39 +108,43 @@ impl Answers<'_> {
     fn drops(&self) -> view::Drops {
         let mut drops: Vec<_> =
             self.running.engine.drops().list().iter().map(|dropped| self.views.drop(dropped)).collect();
-        for (instance, links) in self.links() {
+        for (guest, links) in self.links() {
             let slow = links.iter().filter(|link| link.engine_too_slow > 0);
-            drops.extend(slow.map(|link| self.too_slow(&instance, link)));
+            drops.extend(slow.map(|link| self.too_slow(&guest, link)));
         }
         view::Drops { drops }
     }
 
     /// What the kernel dropped because nobody read it in time.
-    fn too_slow(&self, instance: &str, link: &LinkStats) -> view::Drop {
-        let id = instance.parse().ok().and_then(|id| self.world().instance(id).ok());
-        let number = link.interface.strip_prefix("eth").and_then(|number| number.parse::<u8>().ok());
-        let is_it = |eni: &NetworkInterfaceId| {
-            let attachment = self.world().network_interface(*eni).map(|eni| eni.attachment);
-            matches!(attachment, Ok(Attachment::Instance { device_index, .. }) if Some(device_index) == number)
+    fn too_slow(&self, guest: &str, link: &LinkStats) -> view::Drop {
+        let sender = match guest.parse() {
+            Ok(GuestId::Instance(id)) => self.interface_of(id, &link.interface).map(Component::NetworkInterface),
+            Ok(GuestId::Host(id)) => Some(Component::Host(id)),
+            Err(_) => None,
         };
-        let eni = id.and_then(|instance| instance.network_interfaces.iter().find(|eni| is_it(eni)));
-        let sender = eni.map(|eni| self.views.interface(*eni));
+        let sender = sender.map(|sender| self.views.resources(sender)).unwrap_or_default();
         let now = self.running.now().0 as f64 / 1e9;
         view::Drop {
             reason: "MINIVPC_ENGINE_TOO_SLOW".to_owned(),
             text: "the guest sent faster than the engine read; AWS would have forwarded it".to_owned(),
-            resources: sender.clone().into_iter().collect(),
-            sender: sender.unwrap_or_else(|| view::Resource {
-                kind: "instance".to_owned(),
-                id: instance.to_owned(),
-                name: String::new(),
-            }),
+            sender: sender.first().cloned().unwrap_or_default(),
+            resources: sender,
             packet: "frames".to_owned(),
             fields: None,
             count: link.engine_too_slow,
             first_seconds: 0.0,
             last_seconds: now,
         }
+    }
+
+    /// The interface that an instance calls `eth1`.
+    fn interface_of(&self, instance: InstanceId, link: &str) -> Option<NetworkInterfaceId> {
+        let number = link.strip_prefix("eth").and_then(|number| number.parse::<u8>().ok());
+        let is_it = |eni: &NetworkInterfaceId| {
+            let attachment = self.world().network_interface(*eni).map(|eni| eni.attachment);
+            matches!(attachment, Ok(Attachment::Instance { device_index, .. }) if Some(device_index) == number)
+        };
+        self.world().instance(instance).ok()?.network_interfaces.iter().copied().find(is_it)
     }
 
     fn flows(&self, why: bool) -> view::Flows {
@@ -176,19 +181,11 @@ impl Answers<'_> {
     }
 
     fn trace(&self, packet: &TracePacket) -> Result<view::Trace, Failure> {
-        let world = self.world();
-        let instance = |name: &str| world.find_instance(name).map_err(not_found);
-        let primary = |id| {
-            let eni = *world.instance(id).ok()?.network_interfaces.first()?;
-            self.views.snapshot.eni_of(eni)
-        };
-        let from = primary(instance(&packet.from)?).ok_or("the instance has no interface")?;
+        let port = |name: &str| self.port(self.find(name)?);
+        let from = port(&packet.from)?;
         let to = match packet.to.parse::<IpAddr>() {
             Ok(address) => address,
-            Err(_) => {
-                let eni = primary(instance(&packet.to)?).ok_or("the instance has no interface")?;
-                self.views.snapshot.eni(eni).ip
-            }
+            Err(_) => self.address_for(from, port(&packet.to)?),
         };
         let (kind, source_port, port) = match (packet.protocol.as_str(), packet.port) {
             ("icmp", None) => (Kind::EchoRequest, packet.source_port.unwrap_or(ICMP_ID), 0),
@@ -204,17 +201,49 @@ impl Answers<'_> {
         let size = packet.size.unwrap_or(SIZE);
         let probe = Probe { from, to, kind, source_port, port, ttl: packet.ttl, size };
         let (there, back) = self.running.engine.trace(self.views.snapshot, self.running.now(), &probe);
-        let name_of = |address: IpAddr| {
-            let vpc = self.views.snapshot.subnet(self.views.snapshot.eni(from).subnet).vpc;
-            let eni = self.views.snapshot.owner(vpc, address).map(|index| self.views.snapshot.eni(index).name.as_str());
-            eni.map_or_else(|| address.to_string(), |name| name.split('/').next().unwrap_or(name).to_owned())
-        };
         Ok(view::Trace {
-            from: name_of(self.views.snapshot.eni(from).ip),
-            to: name_of(to),
+            from: self.name_of(from),
+            to: self.name_of_address(from, to),
             there: self.views.journey(&there),
             back: back.as_ref().map(|back| self.views.journey(back)),
         })
+    }
+
+    /// The port of a guest, of an instance that of its primary interface.
+    fn port(&self, guest: GuestId) -> Result<u16, Failure> {
+        let serial = guest::serials(self.world(), guest).into_iter().next();
+        let port = self.views.snapshot.serials().position(|other| Some(other) == serial);
+        port.map(|port| port as u16).ok_or_else(|| "the instance has no interface".into())
+    }
+
+    /// By which address `from` knows `to`: the internet knows an instance by its public one.
+    fn address_for(&self, from: u16, to: u16) -> IpAddr {
+        let snapshot = self.views.snapshot;
+        let ip = snapshot.ip(to);
+        match (snapshot.port(from), snapshot.port(to)) {
+            (Port::Host(_), Port::Eni(eni)) => {
+                snapshot.public_of(snapshot.subnet(snapshot.eni(eni).subnet).vpc, ip).unwrap_or(ip)
+            }
+            _ => ip,
+        }
+    }
+
+    /// An instance or host by its name.
+    fn name_of(&self, port: u16) -> String {
+        let name = self.views.snapshot.name(port);
+        name.split('/').next().unwrap_or(name).to_owned()
+    }
+
+    /// Whoever has an address, as it is seen at a port.
+    fn name_of_address(&self, port: u16, address: IpAddr) -> String {
+        let snapshot = self.views.snapshot;
+        let near = match snapshot.port(port) {
+            Port::Eni(eni) => snapshot.owner(snapshot.subnet(snapshot.eni(eni).subnet).vpc, address),
+            Port::Host(_) => None,
+        };
+        let public = || snapshot.public(address).map(|public| public.eni);
+        let host = || snapshot.host_at(address).map(|host| snapshot.port_of_host(host));
+        near.or_else(public).or_else(host).map_or_else(|| address.to_string(), |port| self.name_of(port))
     }
 
     fn metrics(&self, kind: Described, name: &str) -> Answer {
@@ -233,9 +262,11 @@ impl Answers<'_> {
                 let eni = found.ok_or_else(|| format!("'{name}' is no instance's interface"))?;
                 json(&serde_json::json!({ "NetworkInterfaceId": eni.id, "Metrics": eni.metrics, "Link": eni.link }))
             }
-            Described::RouteTable | Described::NetworkAcl | Described::SecurityGroup => {
-                Err("only NAT gateways and network interfaces have metrics".into())
-            }
+            Described::RouteTable
+            | Described::NetworkAcl
+            | Described::SecurityGroup
+            | Described::InternetGateway
+            | Described::ElasticIp => Err("only NAT gateways and network interfaces have metrics".into()),
         }
     }
 
@@ -259,6 +290,10 @@ impl Answers<'_> {
             Described::NatGateway => {
                 describe::nat_gateway(world, world.find_nat_gateway(None, name).map_err(not_found)?)
             }
+            Described::InternetGateway => {
+                describe::internet_gateway(world, world.find_internet_gateway(None, name).map_err(not_found)?)
+            }
+            Described::ElasticIp => describe::elastic_ip(world, world.find_elastic_ip(None, name).map_err(not_found)?),
             Described::NetworkInterface => {
                 describe::network_interface(world, world.find_network_interface(name).map_err(not_found)?)
             }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use minivpc_dataplane::{Armed, Bound, Captured, Component, DropReason, Point, Side, Sink, Snapshot};
 use minivpc_host::capture::Program;
 use minivpc_host::capture::pcapng::{self, Counts, Flow};
-use minivpc_model::{FindError, NatGatewayId, RouteTarget, World};
+use minivpc_model::{FindError, GuestId, NatGatewayId, RouteTarget, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
@@ -103,6 +103,8 @@ fn words(reason: DropReason, by: Component) -> String {
         Component::NetworkAcl(id) => id.to_string(),
         Component::NatGateway(id) => id.to_string(),
         Component::InternetGateway(id) => id.to_string(),
+        Component::Host(id) => id.to_string(),
+        Component::Internet => "the internet".to_owned(),
     };
     format!("{} by {by}: {}", reason.code(), reason.text())
 }
@@ -265,6 +267,10 @@ fn find(world: &World, snapshot: &Snapshot, text: &str) -> Result<Vec<Place>, Fa
         return sides(snapshot, gateway.id, &[Side::Inside, Side::Outside]);
     }
     let gone = || Failure::Refused(format!("'{text}' was deleted"));
+    if let Ok(GuestId::Host(id)) = world.find_guest(text) {
+        let name = world.host(id).map_or_else(|_| id.to_string(), |host| host.name.clone());
+        return Ok(vec![Place { point: Point::Host(id), name, id: id.to_string() }]);
+    }
     match (world.find_passed(text), side) {
         (Err(FindError::None { .. }), Some((gateway, side))) => {
             sides(snapshot, world.find_nat_gateway(None, gateway).map_err(unknown)?, &[side])

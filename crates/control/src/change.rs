@@ -13,11 +13,20 @@ pub(crate) fn plan(ops: &[Op], current: &Current, next: &Lab, file: &LabFile) ->
     let mut actions: Vec<_> = ops.iter().map(|op| Words { before, after }.action(op)).collect();
     actions.extend(routes_that_change_state(before, after));
     for (id, guest) in &next.guests {
-        let stays = !ops.iter().any(|op| matches!(op, Op::RunInstance(request) if request.id == *id));
+        let is_new = |op: &Op| match op {
+            Op::RunInstance(request) => GuestId::Instance(request.id) == *id,
+            Op::CreateHost(request) => GuestId::Host(request.id) == *id,
+            _ => false,
+        };
+        let stays = !ops.iter().any(is_new);
         let runs = current.guests.contains_key(id);
         if stays && runs && current.lab.guests.get(id).is_some_and(|other| other != guest) {
             let what = "its `sysctls`, `run` or `guest_network` changed".to_owned();
-            actions.push(Words { before, after }.line("~", "RebootInstances", id, what));
+            let words = Words { before, after };
+            actions.push(match id {
+                GuestId::Instance(id) => words.line("~", "RebootInstances", id, what),
+                GuestId::Host(id) => words.line("~", "restart", id, what),
+            });
         }
     }
     Plan { lab: next.name.clone(), file: file.path.display().to_string(), actions }
@@ -89,6 +98,13 @@ impl Named for SecurityGroupId {
     const KIND: &'static str = "security-group";
     fn name(&self, world: &World) -> Option<String> {
         Some(world.security_group(*self).ok()?.name.clone())
+    }
+}
+
+impl Named for HostId {
+    const KIND: &'static str = "host";
+    fn name(&self, world: &World) -> Option<String> {
+        Some(world.host(*self).ok()?.name.clone())
     }
 }
 
@@ -176,6 +192,16 @@ impl Words<'_> {
             Op::DisassociateRouteTable(subnet) => {
                 self.line("~", "DisassociateRouteTable", subnet, "the main table serves it".to_owned())
             }
+            Op::AssociateGatewayRouteTable { route_table, gateway } => {
+                self.line("~", "AssociateRouteTable", route_table, format!("for what enters by {}", self.name(gateway)))
+            }
+            Op::DisassociateGatewayRouteTable(gateway) => {
+                self.line("~", "DisassociateRouteTable", gateway, "what enters goes to its address".to_owned())
+            }
+            Op::ModifyAsymmetricReturn { gateway, passes } => {
+                let what = format!("asymmetric return {}", if *passes { "passes" } else { "is refused" });
+                self.line("~", "switch", gateway, what)
+            }
             Op::ReplaceMainRouteTable { route_table, .. } => {
                 self.line("~", "ReplaceRouteTableAssociation", route_table, "is the main table".to_owned())
             }
@@ -213,6 +239,18 @@ impl Words<'_> {
                 self.line("~", "ReplaceNetworkAclAssociation", network_acl, format!("serves {}", self.name(subnet)))
             }
             Op::AllocateAddress { id, public_ip, .. } => self.line("+", "AllocateAddress", id, public_ip.to_string()),
+            Op::AssociateAddress { allocation, network_interface, private_ip, .. } => {
+                let address = private_ip.map_or_else(String::new, |address| format!(" {address}"));
+                let what = format!("stands for {}{address}", self.name(network_interface));
+                self.line("~", "AssociateAddress", allocation, what)
+            }
+            Op::DisassociateAddress(id) => self.line("~", "DisassociateAddress", id, none()),
+            Op::CreateHost(new) => self.line("+", "host", &new.id, new.address.to_string()),
+            Op::DeleteHost(id) => self.line("-", "host", id, none()),
+            Op::ModifyAssociatePublicIp { instance, associate } => {
+                let what = format!("public address {}", if *associate { "wanted" } else { "not wanted" });
+                self.line("~", "ModifyNetworkInterfaceAttribute", instance, what)
+            }
             Op::ReleaseAddress(id) => self.line("-", "ReleaseAddress", id, none()),
             Op::CreateNatGateway(new) => {
                 let address = new.private_ip.map(|address| address.to_string()).unwrap_or_default();
@@ -236,7 +274,7 @@ impl Words<'_> {
                 let what = format!("source/destination check {}", if *source_dest_check { "on" } else { "off" });
                 self.line("~", "ModifyNetworkInterfaceAttribute", network_interface, what)
             }
-            Op::AssignPrivateIpAddresses { network_interface, addresses } => {
+            Op::AssignPrivateIpAddresses { network_interface, addresses, .. } => {
                 self.line("+", "AssignPrivateIpAddresses", network_interface, join(addresses))
             }
             Op::UnassignPrivateIpAddresses { network_interface, addresses } => {

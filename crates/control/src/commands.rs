@@ -3,14 +3,21 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::Shutdown;
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use minivpc_host::guest::exec::{Directory, exec};
 use minivpc_host::{HostError, Keeper};
-use minivpc_model::InstanceId;
+use minivpc_model::{GuestId, Service};
+use minivpc_services::Identity;
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
+use serde::{Deserialize, Serialize};
 
 use crate::guest::Guest;
 
@@ -18,40 +25,104 @@ use crate::guest::Guest;
 const LONGEST: u64 = 1 << 20;
 const CUT: &[u8] = b"[what was printed before is cut]\n";
 
-/// Where the output of an instance's commands is.
-pub(crate) fn log(directory: &Path, instance: InstanceId) -> PathBuf {
-    directory.join(format!("{instance}.log"))
+/// Where the output of a guest's commands is.
+pub(crate) fn log(directory: &Path, id: GuestId) -> PathBuf {
+    directory.join(format!("{id}.log"))
 }
 
-/// Starts the commands of a guest in the directory of the lab file.
-pub(crate) fn start(lab: &Path, file: &Path, instance: InstanceId, guest: &Guest) -> io::Result<()> {
-    if guest.run.is_empty() {
-        return Ok(());
+/// What a host answers by itself, and how it shows who it is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Server {
+    pub host: String,
+    pub serve: Vec<Service>,
+    pub identity: Identity,
+}
+
+/// How long a server may take until it listens.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A server that was started, and says when it listens.
+pub(crate) struct Starting(UnixStream);
+
+impl Starting {
+    /// Returns when it listens, or can't, which its log tells.
+    pub fn wait(mut self) {
+        let listens = self.0.set_read_timeout(Some(PATIENCE)).and_then(|()| self.0.read_exact(&mut [0]));
+        if let Err(error) = listens {
+            tracing::error!(%error, "a host's server says nothing");
+        }
     }
-    let mut command = tokio::process::Command::new("/proc/self/exe");
-    command.arg0("minivpc").arg("commands").arg(lab).arg(&guest.spec.name).arg(log(lab, instance));
-    command.arg("--").args(&guest.run).current_dir(file.parent().unwrap_or(Path::new("/"))).stdin(Stdio::null());
-    // `up` reads the engine's output to its end, which must not wait for theirs.
-    command.stdout(Stdio::null());
-    // It ends with its guest; the runtime reaps it.
-    command.spawn().map(drop)
 }
 
-/// Runs commands in a guest, one after the other in one shell as `cloud-init` does.
+/// Starts the commands of a guest in the directory of the lab file, and before them its server.
+pub(crate) fn start(
+    lab: &Path,
+    file: &Path,
+    id: GuestId,
+    guest: &Guest,
+    server: Option<Server>,
+) -> io::Result<Option<Starting>> {
+    if guest.run.is_empty() && server.is_none() {
+        return Ok(None);
+    }
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command.arg0("minivpc").arg("commands").arg(lab).arg(&guest.spec.name).arg(log(lab, id));
+    command.arg("--").args(&guest.run).current_dir(file.parent().unwrap_or(Path::new("/")));
+    let (ours, theirs) = UnixStream::pair()?;
+    // `up` reads the engine's output to its end, which must not wait for theirs.
+    command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
+    // It ends with its guest; the runtime reaps it.
+    tokio::process::Command::from(command).spawn()?;
+    let Some(server) = server else { return Ok(None) };
+    // Less than a socket holds.
+    serde_json::to_writer(&ours, &server)?;
+    ours.shutdown(Shutdown::Write)?;
+    Ok(Some(Starting(ours)))
+}
+
+/// Runs commands in a guest, one after the other in one shell as `cloud-init` does. What standard input says is for the
+/// guest's own server, if it says anything.
 ///
 /// # Errors
 /// When the guest can't be entered.
 pub fn run_commands(directory: &Path, guest: &str, log: &Path, commands: &[String]) -> Result<(), HostError> {
     // `cd`, variables and background jobs are for those that follow, too.
-    const SCRIPT: &str = r#"for command; do
+    const SCRIPT: &str = r#"exec 9<&0 </dev/null
+program=$1 && shift
+( "$program" serve <&9 9<&- & )
+exec 9<&-
+for command; do
   printf '$ %s\n' "$command"
   eval "$command" || printf '(exit status %s)\n' "$?"
 done"#;
     keep_what_is_printed(log).map_err(|source| HostError::System { what: log.display().to_string(), source })?;
+    let program = this_program().map_err(|source| HostError::System { what: "this program".to_owned(), source })?;
     let init = Keeper::connect(&directory.join("keeper.sock"))?.enter(guest)?;
     let shell = ["sh", "-c", SCRIPT, "sh"].into_iter().map(str::to_owned);
-    let command: Vec<_> = shell.chain(commands.iter().cloned()).map(Into::into).collect();
+    let command: Vec<_> = shell.chain([program]).chain(commands.iter().cloned()).map(Into::into).collect();
     exec(&init, &command, Directory::ReadOnly).map(drop)
+}
+
+/// Where it can be run from inside a guest too, whose files may not show it: it stays open here.
+fn this_program() -> io::Result<String> {
+    let program = File::open("/proc/self/exe")?;
+    fcntl_setfd(&program, FdFlags::empty())?;
+    Ok(format!("/proc/self/fd/{}", program.into_raw_fd()))
+}
+
+/// Answers for a host, inside of it, as standard input says; nothing if that says nothing.
+///
+/// # Errors
+/// When a port is taken.
+pub fn serve() -> io::Result<()> {
+    let mut input = Vec::new();
+    io::stdin().read_to_end(&mut input)?;
+    if input.is_empty() {
+        return Ok(());
+    }
+    let Server { host, serve, identity } = serde_json::from_slice(&input)?;
+    let say = |word: &[u8]| _ = rustix::io::write(rustix::stdio::stdin(), word);
+    minivpc_services::serve(&host, &serve, &identity, || say(b"r")).inspect_err(|_| say(b"e"))
 }
 
 /// Another process reads what this one, and all that it starts, prints from now on. A thread couldn't: who has joined

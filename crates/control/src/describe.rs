@@ -1,10 +1,12 @@
 //! Resources as the answers of EC2's describe calls, in the shape that the AWS command line prints. What a resource
 //! doesn't have is left out.
 
+use std::net::Ipv4Addr;
+
 use minivpc_model::{
-    Attachment, Connectivity, NatGatewayId, NetworkAclEntry, NetworkAclId, NetworkInterfaceId, Peer, PortRange,
-    Refusal, RouteOrigin, RouteState, RouteTableId, RouteTarget, RuleAction, SecurityGroupId, SecurityGroupRule, Tags,
-    Traffic, World,
+    AllocationId, Association, Attachment, Connectivity, InternetGatewayId, NatGatewayId, NetworkAclEntry,
+    NetworkAclId, NetworkInterfaceId, Peer, PortRange, PublicAddress, Refusal, RouteOrigin, RouteState, RouteTableId,
+    RouteTarget, RuleAction, SecurityGroupId, SecurityGroupRule, Tags, Traffic, World,
 };
 use serde_json::{Map, Value, json};
 
@@ -20,6 +22,10 @@ pub fn route_table(world: &World, id: RouteTableId) -> Result<Value, Refusal> {
     for subnet in world.subnets().filter(|subnet| subnet.route_table == Some(id)) {
         let (table, subnet) = (id.to_string(), subnet.id.to_string());
         associations.push(json!({ "Main": false, "RouteTableId": table, "SubnetId": subnet }));
+    }
+    for gateway in world.internet_gateways().filter(|gateway| gateway.route_table == Some(id)) {
+        let (table, gateway) = (id.to_string(), gateway.id.to_string());
+        associations.push(json!({ "Main": false, "RouteTableId": table, "GatewayId": gateway }));
     }
     // The most specific first, as AWS prints them.
     let mut routes: Vec<_> = table.routes.iter().collect();
@@ -219,9 +225,26 @@ pub fn network_interface(world: &World, id: NetworkInterfaceId) -> Result<Value,
         let name = world.security_group(*id).map_or_else(|_| String::new(), |group| group.name.clone());
         json!({ "GroupId": id.to_string(), "GroupName": name })
     };
-    let address = |(number, address): (usize, std::net::Ipv4Addr)| json!({ "Primary": number == 0, "PrivateIpAddress": address.to_string() });
+    let association = |private_ip| {
+        let is_it = |public: &PublicAddress| (public.network_interface, public.private_ip) == (id, private_ip);
+        let public = world.public_addresses().find(is_it)?;
+        let elastic = world.addresses().find(|address| address.public_ip == public.public_ip);
+        Some(match elastic {
+            Some(elastic) => {
+                json!({ "AllocationId": elastic.id.to_string(), "PublicIp": public.public_ip.to_string() })
+            }
+            None => json!({ "IpOwnerId": "amazon", "PublicIp": public.public_ip.to_string() }),
+        })
+    };
+    let address = |(number, address): (usize, Ipv4Addr)| {
+        let mut fields = Map::new();
+        fields.extend(association(address).map(|association| ("Association".to_owned(), association)));
+        fields.insert("Primary".to_owned(), (number == 0).into());
+        fields.insert("PrivateIpAddress".to_owned(), address.to_string().into());
+        fields
+    };
     let managed = matches!(eni.attachment, Attachment::NatGateway(_));
-    Ok(json!({ "NetworkInterfaces": [{
+    let mut described = json!({
         "Attachment": attachment,
         "AvailabilityZone": subnet.availability_zone,
         "Groups": eni.groups.iter().map(group).collect::<Vec<_>>(),
@@ -235,6 +258,45 @@ pub fn network_interface(world: &World, id: NetworkInterfaceId) -> Result<Value,
         "Status": "in-use",
         "SubnetId": eni.subnet.to_string(),
         "VpcId": subnet.vpc.to_string(),
+    });
+    if let (Some(association), Some(fields)) = (association(eni.private_ip), described.as_object_mut()) {
+        fields.insert("Association".to_owned(), association);
+    }
+    Ok(json!({ "NetworkInterfaces": [described] }))
+}
+
+/// `DescribeAddresses` of one.
+///
+/// # Errors
+/// When there is no such address.
+pub fn elastic_ip(world: &World, id: AllocationId) -> Result<Value, Refusal> {
+    let address = world.address(id)?;
+    let mut fields = Map::new();
+    let mut field = |key: &str, value: String| fields.insert(key.to_owned(), value.into());
+    field("AllocationId", id.to_string());
+    field("Domain", "vpc".to_owned());
+    if let Some(Association { network_interface, private_ip }) = address.association {
+        if let Attachment::Instance { instance, .. } = world.network_interface(network_interface)?.attachment {
+            field("InstanceId", instance.to_string());
+        }
+        field("NetworkInterfaceId", network_interface.to_string());
+        field("PrivateIpAddress", private_ip.to_string());
+    }
+    field("PublicIp", address.public_ip.to_string());
+    fields.insert("Tags".to_owned(), tags(&address.tags));
+    Ok(json!({ "Addresses": [fields] }))
+}
+
+/// `DescribeInternetGateways` of one.
+///
+/// # Errors
+/// When there is no such gateway.
+pub fn internet_gateway(world: &World, id: InternetGatewayId) -> Result<Value, Refusal> {
+    let gateway = world.internet_gateway(id)?;
+    Ok(json!({ "InternetGateways": [{
+        "Attachments": [{ "State": "available", "VpcId": gateway.vpc.to_string() }],
+        "InternetGatewayId": id.to_string(),
+        "Tags": tags(&gateway.tags),
     }]}))
 }
 

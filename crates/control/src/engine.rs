@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use minivpc_dataplane::Engine;
 use minivpc_dataplane::state::NatKey;
 use minivpc_host::{Clock, End, HostError, Keeper, Moving, give_back, wait_like_others, workers};
+use minivpc_services::Authority;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
@@ -78,9 +79,13 @@ fn start(directory: &Path, path: PathBuf, moving: Moving) -> Result<(Running, Ar
     log_to_stderr();
     let keeper = Keeper::connect(&directory.join("keeper.sock"))?;
     let saved = Saved::read(directory)?;
-    let base = match &saved {
-        Some(Saved { base, .. }) => Base { deaths: base.deaths + 1, ..*base },
-        None => Base { key: random_key(), clock: Clock::start(), moving, deaths: 0 },
+    let (base, authority) = match &saved {
+        Some(Saved { base, authority, .. }) => (Base { deaths: base.deaths + 1, ..*base }, authority.clone()),
+        None => {
+            let lab = directory.file_name().unwrap_or_default().to_string_lossy();
+            let authority = Authority::new(&lab).map_err(|error| error.to_string())?;
+            (Base { key: random_key(), clock: Clock::start(), moving, deaths: 0 }, authority)
+        }
     };
     let engine = Arc::new(Engine::new(base.key));
     let moving = Arc::new(Notify::new());
@@ -96,7 +101,7 @@ fn start(directory: &Path, path: PathBuf, moving: Moving) -> Result<(Running, Ar
     }
     // Only the workers go first; this thread starts the guests' commands.
     wait_like_others();
-    let running = Running::new(directory.to_owned(), engine, publisher, keeper, base);
+    let running = Running::new(directory.to_owned(), engine, publisher, keeper, base, authority);
     match saved {
         Some(saved) => running.take_over(saved)?,
         None => first_up(&running, path)?,

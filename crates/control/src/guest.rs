@@ -1,23 +1,28 @@
-//! Instances as guests: what the keeper is asked to make of them.
+//! Instances and hosts as guests: what the keeper is asked to make of them.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use minivpc_config::Lab;
+use minivpc_dataplane::HOST_TTL;
 use minivpc_host::{Backend, GuestSpec, InterfaceSpec};
-use minivpc_model::{Attachment, Instance, NetworkInterfaceId, Refusal};
+use minivpc_model::{Attachment, GuestId, Host, Instance, Refusal, Serial, World};
 
-/// MTU of every interface.
+/// MTU of every interface of an instance.
 const MTU: u32 = 9001;
+/// The same on the internet.
+const INTERNET_MTU: u32 = 1500;
+const HOST_PREFIX: u8 = 31;
 
 /// A guest that runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Guest {
-    /// What the keeper made. Its name is the instance's id and the number of the start.
+    /// What the keeper made. Its name is its id and the number of the start.
     pub spec: GuestSpec,
-    /// The TAP of each interface.
-    pub taps: BTreeMap<NetworkInterfaceId, Arc<OwnedFd>>,
+    /// The TAP of each interface, by its number in flow state.
+    pub taps: BTreeMap<Serial, Arc<OwnedFd>>,
     /// The commands of its start.
     pub run: Vec<String>,
 }
@@ -34,9 +39,38 @@ impl Guest {
     }
 }
 
-/// An instance as a guest, still without a name; its interfaces are in the order of the instance's.
-pub(crate) fn spec(lab: &Lab, instance: &Instance, backend: Backend) -> Result<GuestSpec, Refusal> {
-    let world = &lab.world;
+/// All that run, or should, with the ports behind their interfaces.
+pub(crate) fn wanted(world: &World) -> impl Iterator<Item = GuestId> {
+    let instances = world.instances().filter(|instance| instance.is_running());
+    let hosts = world.hosts().map(|host| GuestId::Host(host.id));
+    instances.map(|instance| GuestId::Instance(instance.id)).chain(hosts)
+}
+
+/// The numbers in flow state of a guest's interfaces, in their order.
+pub(crate) fn serials(world: &World, id: GuestId) -> Vec<Serial> {
+    match id {
+        GuestId::Instance(id) => {
+            let enis = world.instance(id).map(|instance| instance.network_interfaces.as_slice()).unwrap_or_default();
+            enis.iter().filter_map(|eni| Some(world.network_interface(*eni).ok()?.serial)).collect()
+        }
+        GuestId::Host(id) => world.host(id).map(|host| host.serial).into_iter().collect(),
+    }
+}
+
+/// A guest, still without a name; its interfaces are in the order of the instance's.
+pub(crate) fn spec(lab: &Lab, id: GuestId, backend: Backend) -> Result<GuestSpec, Refusal> {
+    let (hostname, default_ttl, interfaces) = match id {
+        GuestId::Instance(id) => of_instance(&lab.world, lab.world.instance(id)?)?,
+        GuestId::Host(id) => of_host(lab.world.host(id)?),
+    };
+    let minivpc_config::Guest { sysctls, plain_network, .. } = lab.guests.get(&id).cloned().unwrap_or_default();
+    Ok(GuestSpec { name: String::new(), hostname, default_ttl, sysctls, interfaces, backend, plain_network })
+}
+
+/// Host name, default TTL and interfaces.
+type Parts = (String, u8, Vec<InterfaceSpec>);
+
+fn of_instance(world: &World, instance: &Instance) -> Result<Parts, Refusal> {
     let mut interfaces = Vec::new();
     let mut hostname = String::from("localhost");
     for id in &instance.network_interfaces {
@@ -56,20 +90,25 @@ pub(crate) fn spec(lab: &Lab, instance: &Instance, backend: Backend) -> Result<G
             mtu: MTU,
         });
     }
-    let settings = lab.guests.get(&instance.id).cloned().unwrap_or_default();
-    Ok(GuestSpec {
-        name: String::new(),
-        hostname,
-        default_ttl: instance.image.default_ttl(),
-        sysctls: settings.sysctls,
-        interfaces,
-        backend,
-        plain_network: settings.plain_network,
-    })
+    Ok((hostname, instance.image.default_ttl(), interfaces))
+}
+
+/// A host is alone on its link: its router has the next address in a block of two (RFC 3021).
+fn of_host(host: &Host) -> Parts {
+    let interface = InterfaceSpec {
+        name: "eth0".to_owned(),
+        mac: host.mac.0,
+        address: host.address,
+        secondary: Vec::new(),
+        prefix: HOST_PREFIX,
+        gateway: Ipv4Addr::from(u32::from(host.address) ^ 1),
+        mtu: INTERNET_MTU,
+    };
+    (host.name.clone(), HOST_TTL, vec![interface])
 }
 
 /// SEED-11. The oldest region has a name of its own.
-fn private_dns_name(address: std::net::Ipv4Addr, region: &str) -> String {
+fn private_dns_name(address: Ipv4Addr, region: &str) -> String {
     let host = address.to_string().replace('.', "-");
     match region {
         "us-east-1" => format!("ip-{host}.ec2.internal"),

@@ -220,9 +220,6 @@ impl Lab {
     /// When there is none, or several and no name.
     pub fn find(name: Option<&str>) -> Result<Self, LabError> {
         let mut all = Self::all()?;
-        if all.is_empty() {
-            return Err(LabError::NoLab);
-        }
         match name {
             Some(name) => match all.iter().find(|lab| lab.name == name) {
                 Some(lab) => Ok(lab.clone()),
@@ -231,6 +228,7 @@ impl Lab {
                     Err(LabError::NotUp { name: name.to_owned(), others })
                 }
             },
+            None if all.is_empty() => Err(LabError::NoLab),
             None if all.len() > 1 => Err(LabError::Several(all.into_iter().map(|lab| lab.name).collect())),
             None => Ok(all.remove(0)),
         }
@@ -299,10 +297,7 @@ impl Lab {
     /// A mistake in the file, or that no such lab runs.
     pub fn of_file(text: &str) -> Result<Self, LabError> {
         let name = minivpc_config::name_of(text).map_err(|mistake| LabError::Mistake(Box::new(mistake)))?;
-        Self::find(Some(&name)).map_err(|error| match error {
-            LabError::NoLab => LabError::NotUp { name, others: Vec::new() },
-            other => other,
-        })
+        Self::find(Some(&name))
     }
 
     /// A pidfd of an instance's first process, to run commands in it.

@@ -34,14 +34,15 @@ mod lab;
 mod protocol;
 mod running;
 mod saved;
+mod set;
 pub mod view;
 mod views;
 
-pub use commands::{keep_log, run_commands};
+pub use commands::{keep_log, run_commands, serve};
 pub use engine::{run_engine, run_keeper};
 pub use lab::{Lab, LabError, Started, runtime, validate};
 pub use minivpc_config::{LONGEST, Mistake, Place, printable};
 pub use minivpc_host::doctor::{Finding, Health, examine};
 pub use minivpc_host::guest::exec::{Directory, exec};
 pub use minivpc_host::{Backend, HostError, LinkStats, Moving, TUN, capture as capture_file, on_interrupt};
-pub use protocol::{CaptureRequest, Change, Described, LabFile, Question, TracePacket};
+pub use protocol::{CaptureRequest, Change, Described, LabFile, Question, Setting, TracePacket};

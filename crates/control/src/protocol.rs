@@ -2,9 +2,11 @@
 //! follows its answer.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use minivpc_config::Mistake;
 use minivpc_host::capture::Program;
 use serde::{Deserialize, Serialize};
@@ -64,8 +66,54 @@ pub enum Change {
     Start(String),
     /// All processes of an instance end, and it starts again.
     Restart(String),
+    /// One thing only, whatever the file says of it.
+    Set(Setting),
     /// Back to the file, with new guests and without flows.
     Reset,
+}
+
+/// A single change. Names are those that lab files and `show` use; `none` is nobody.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Setting {
+    /// A route leads there from now on, also one that wasn't there before; to `none` it goes.
+    Route {
+        /// The route table.
+        table: String,
+        /// What it matches.
+        destination: IpNet,
+        /// Where it leads.
+        target: String,
+    },
+    /// An Elastic IP address stands for an interface from now on, whatever it stood for before.
+    ElasticIp {
+        /// The address's name.
+        name: String,
+        /// The interface.
+        holder: String,
+        /// Which of its private addresses; none is the primary one.
+        private_ip: Option<Ipv4Addr>,
+    },
+    /// A secondary private address is this interface's from now on.
+    Address {
+        /// The address.
+        address: Ipv4Addr,
+        /// The interface.
+        holder: String,
+    },
+    /// An interface carries these groups from now on.
+    SecurityGroups {
+        /// The interface.
+        interface: String,
+        /// The groups.
+        groups: Vec<String>,
+    },
+    /// The source/destination check of an interface.
+    SourceDestCheck {
+        /// The interface.
+        interface: String,
+        /// Whether it is on from now on.
+        on: bool,
+    },
 }
 
 /// A lab file as it was read.
@@ -128,6 +176,8 @@ pub enum Described {
     SecurityGroup,
     NatGateway,
     NetworkInterface,
+    InternetGateway,
+    ElasticIp,
 }
 
 /// A packet to trace.

@@ -8,17 +8,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use minivpc_config::Lab;
 use minivpc_dataplane::{Engine, Now, compile};
-use minivpc_host::{GuestSpec, HostError, Keeper, Ports, Publisher};
-use minivpc_model::{InstanceId, Op, World};
+use minivpc_host::{GuestSpec, HostError, Keeper, Outside, Ports, Publisher};
+use minivpc_model::{GuestId, InstanceId, Op, World};
+use minivpc_services::Authority;
 use serde_json::Value;
 
 use crate::answer::{Answers, json, not_found};
 use crate::capture::{Capture, Captures};
+use crate::commands::{Server, Starting};
 use crate::guest::{self, Guest};
 use crate::protocol::{Answer, CaptureRequest, Change, Failure, LabFile, Question};
 use crate::saved::{self, Base, Saved};
 use crate::views::Views;
-use crate::{change, commands};
+use crate::{change, commands, set};
 
 /// One running lab.
 pub(crate) struct Running {
@@ -28,6 +30,7 @@ pub(crate) struct Running {
     pub publisher: Publisher,
     pub keeper: Keeper,
     pub base: Base,
+    authority: Authority,
     /// When this engine took over.
     pub took_over: Now,
     captures: Captures,
@@ -41,7 +44,7 @@ pub(crate) struct Current {
     pub lab: Lab,
     /// What it was made of last.
     pub file: LabFile,
-    pub guests: BTreeMap<InstanceId, Guest>,
+    pub guests: BTreeMap<GuestId, Guest>,
     /// Guests started so far.
     starts: u64,
 }
@@ -63,9 +66,16 @@ impl Current {
 
 impl Running {
     /// Nothing runs yet; [`Change::Apply`] brings the lab up.
-    pub fn new(directory: PathBuf, engine: Arc<Engine>, publisher: Publisher, keeper: Keeper, base: Base) -> Self {
+    pub fn new(
+        directory: PathBuf,
+        engine: Arc<Engine>,
+        publisher: Publisher,
+        keeper: Keeper,
+        base: Base,
+        authority: Authority,
+    ) -> Self {
         let (captures, current, took_over) = (Captures::default(), Mutex::default(), base.clock.now());
-        Self { directory, engine, publisher, keeper, base, took_over, captures, current }
+        Self { directory, engine, publisher, keeper, base, authority, took_over, captures, current }
     }
 
     /// Takes over from an engine that has died: what runs stays, what is missing is made, and what an unfinished change
@@ -75,9 +85,9 @@ impl Running {
         let running: BTreeSet<_> = self.keeper.guests()?.into_iter().map(|guest| guest.name).collect();
         let mut guests = BTreeMap::new();
         for (id, (spec, run)) in saved.guests.into_iter().filter(|(_, (spec, _))| running.contains(&spec.name)) {
-            let enis = saved.lab.world.instance(id).map(|i| i.network_interfaces.clone()).unwrap_or_default();
+            let serials = guest::serials(&saved.lab.world, id);
             let taps = self.keeper.taps(&spec.name)?.into_iter().map(Arc::new);
-            guests.insert(id, Guest { taps: enis.into_iter().zip(taps).collect(), spec, run });
+            guests.insert(id, Guest { taps: serials.into_iter().zip(taps).collect(), spec, run });
         }
         let adopted: BTreeSet<_> = guests.values().map(|guest| guest.spec.name.clone()).collect();
         for unknown in running.difference(&adopted) {
@@ -138,7 +148,7 @@ impl Running {
             Change::Apply(file) => {
                 let (ops, next) = current.next(&file)?;
                 let run = |op: &Op| if let Op::RunInstance(request) = op { Some(request.id) } else { None };
-                let restarted = ops.iter().filter_map(run).collect();
+                let restarted = ops.iter().filter_map(run).map(GuestId::Instance).collect();
                 let plan = change::plan(&ops, current, &next, &file);
                 self.turn_into(current, next, file, &restarted)?;
                 return json(&plan);
@@ -146,13 +156,24 @@ impl Running {
             Change::Stop(instance) => self.operate(current, &instance, Op::StopInstance)?,
             Change::Start(instance) => self.operate(current, &instance, Op::StartInstance)?,
             Change::Restart(instance) => {
-                let id = current.lab.world.find_instance(&instance).map_err(not_found)?;
+                let id = current.lab.world.find_guest(&instance).map_err(not_found)?;
                 if !current.guests.contains_key(&id) {
                     let message = format!("instance '{instance}' is stopped; `minivpc start {instance}` starts it");
                     return Err(message.into());
                 }
                 let (next, file) = (current.lab.clone(), current.file.clone());
                 self.turn_into(current, next, file, &BTreeSet::from([id]))?;
+            }
+            Change::Set(setting) => {
+                let ops = set::ops(&current.lab.world, &setting)?;
+                let mut next = current.lab.clone();
+                for op in &ops {
+                    next.world.apply(op.clone()).map_err(|refusal| refusal.to_string())?;
+                }
+                let file = current.file.clone();
+                let plan = change::plan(&ops, current, &next, &file);
+                self.turn_into(current, next, file, &BTreeSet::new())?;
+                return json(&plan);
             }
             Change::Reset => self.reset(current)?,
         }
@@ -178,7 +199,7 @@ impl Running {
         for id in stopped(&next.world) {
             next.world.apply(Op::StartInstance(id)).map_err(|refusal| refusal.to_string())?;
         }
-        let all = next.world.instances().map(|instance| instance.id).collect();
+        let all = guest::wanted(&next.world).collect();
         self.turn_into(current, next, file, &all)?;
         self.engine.state().clear(self.now().tick());
         self.engine.drops().clear();
@@ -190,6 +211,7 @@ impl Running {
         Saved {
             base: self.base,
             lab: current.lab.clone(),
+            authority: self.authority.clone(),
             file: current.file.clone(),
             guests: guests.collect(),
             starts: current.starts,
@@ -202,7 +224,7 @@ impl Running {
         let mut snapshot = compile(&next.lab.world, generation).map_err(|error| error.to_string())?;
         snapshot.armed = self.captures.armed();
         let taps: BTreeMap<_, _> = next.guests.values().flat_map(|guest| &guest.taps).collect();
-        let taps = snapshot.enis.iter().map(|eni| taps.get(&eni.id).map(|tap| Arc::clone(tap))).collect();
+        let taps = snapshot.serials().map(|serial| taps.get(&serial).map(|tap| Arc::clone(tap))).collect();
         Ok(Ports::new(snapshot, taps, self.base.moving.backend))
     }
 
@@ -213,15 +235,17 @@ impl Running {
         current: &mut Current,
         next: Lab,
         file: LabFile,
-        restarted: &BTreeSet<InstanceId>,
+        restarted: &BTreeSet<GuestId>,
     ) -> Result<(), Failure> {
+        let names = next.world.hosts().map(|host| (host.address, host.name.clone())).collect();
+        self.keeper.outside(Outside { authority: self.authority.certificate().to_owned(), names })?;
         let mut guests = BTreeMap::new();
         let mut undo = Undo { keeper: &self.keeper, made: Vec::new(), assigned: Vec::new() };
         let mut starts = current.starts;
-        for instance in next.world.instances().filter(|instance| instance.is_running()) {
-            let old = current.guests.get(&instance.id).filter(|_| !restarted.contains(&instance.id));
-            let run = next.guests.get(&instance.id).map(|guest| guest.run.clone()).unwrap_or_default();
-            let spec = guest::spec(&next, instance, self.base.moving.backend).map_err(|refusal| refusal.to_string())?;
+        for id in guest::wanted(&next.world) {
+            let old = current.guests.get(&id).filter(|_| !restarted.contains(&id));
+            let run = next.guests.get(&id).map(|guest| guest.run.clone()).unwrap_or_default();
+            let spec = guest::spec(&next, id, self.base.moving.backend).map_err(|refusal| refusal.to_string())?;
             let guest = match old {
                 Some(old) if old.can_stay(&spec, &run) => {
                     let spec = GuestSpec { name: old.spec.name.clone(), ..spec };
@@ -230,12 +254,12 @@ impl Running {
                 }
                 _ => {
                     starts += 1;
-                    let spec = GuestSpec { name: format!("{}.{starts}", instance.id), ..spec };
+                    let spec = GuestSpec { name: format!("{id}.{starts}"), ..spec };
                     let taps = undo.create(&spec)?.into_iter().map(Arc::new);
-                    Guest { spec, taps: instance.network_interfaces.iter().copied().zip(taps).collect(), run }
+                    Guest { spec, taps: guest::serials(&next.world, id).into_iter().zip(taps).collect(), run }
                 }
             };
-            guests.insert(instance.id, guest);
+            guests.insert(id, guest);
         }
         let next = Current { lab: next, file, guests, starts };
         let ports = self.ports(&next)?;
@@ -254,12 +278,31 @@ impl Running {
                 tracing::error!(guest = old, %error, "removing a guest");
             }
         }
+        let mut starting = Vec::new();
         for (id, guest) in current.guests.iter().filter(|(_, guest)| made.contains(&guest.spec.name)) {
-            if let Err(error) = commands::start(&self.directory, &current.file.path, *id, guest) {
-                tracing::error!(instance = %id, %error, "starting its commands");
+            let server = self.server(&current.lab.world, *id);
+            match commands::start(&self.directory, &current.file.path, *id, guest, server) {
+                Ok(server) => starting.extend(server),
+                Err(error) => tracing::error!(guest = %id, %error, "starting its commands"),
             }
         }
+        starting.into_iter().for_each(Starting::wait);
         Ok(())
+    }
+}
+
+impl Running {
+    /// What a host answers by itself.
+    fn server(&self, world: &World, id: GuestId) -> Option<Server> {
+        let GuestId::Host(id) = id else { return None };
+        let host = world.host(id).ok().filter(|host| !host.serve.is_empty())?;
+        match self.authority.identity(&host.name) {
+            Ok(identity) => Some(Server { host: host.name.clone(), serve: host.serve.clone(), identity }),
+            Err(error) => {
+                tracing::error!(host = host.name, %error, "its certificate");
+                None
+            }
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use std::{fs, io};
 use minivpc_config::Lab;
 use minivpc_dataplane::state::{Checkpoint, NatKey};
 use minivpc_host::{Clock, GuestSpec, Moving};
-use minivpc_model::InstanceId;
+use minivpc_model::GuestId;
+use minivpc_services::Authority;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -31,10 +32,12 @@ pub(crate) struct Base {
 pub(crate) struct Saved {
     pub base: Base,
     pub lab: Lab,
+    /// Signs the certificates of its hosts.
+    pub authority: Authority,
     /// What it was made of last.
     pub file: LabFile,
     /// Guests, each with the commands of its start.
-    pub guests: BTreeMap<InstanceId, (GuestSpec, Vec<String>)>,
+    pub guests: BTreeMap<GuestId, (GuestSpec, Vec<String>)>,
     /// Guests started so far.
     pub starts: u64,
 }

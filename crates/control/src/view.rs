@@ -18,6 +18,7 @@ pub struct Summary {
     pub instances: usize,
     pub nat_gateways: usize,
     pub internet_gateways: usize,
+    pub hosts: usize,
 }
 
 impl Summary {
@@ -30,6 +31,7 @@ impl Summary {
             instances: world.instances().count(),
             nat_gateways: world.nat_gateways().count(),
             internet_gateways: world.internet_gateways().count(),
+            hosts: world.hosts().count(),
         }
     }
 }
@@ -53,6 +55,8 @@ pub struct Status {
     pub nat_gateways: Vec<NatGatewayStatus>,
     /// Its internet gateways.
     pub internet_gateways: Vec<InternetGatewayStatus>,
+    /// The hosts of its internet.
+    pub hosts: Vec<HostStatus>,
     /// Tracked connections of all interfaces.
     pub connections: usize,
     /// Packets dropped.
@@ -138,6 +142,9 @@ pub struct InterfaceStatus {
     /// Its further private addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secondary_private_ips: Vec<String>,
+    /// The public addresses that stand for them (IGW-2).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub public_ips: Vec<String>,
     /// The link's own counters, seen from the guest.
     pub link: Option<LinkStats>,
     /// What the network counts of it.
@@ -240,8 +247,21 @@ pub struct InternetGatewayStatus {
     pub vpc: String,
 }
 
-/// An AWS resource.
+/// A host of the internet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// Its address.
+    pub address: String,
+    /// Its link's counters, seen from the host.
+    pub link: Option<LinkStats>,
+}
+
+/// An AWS resource.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Resource {
     /// `nat-gateway`, `security-group` …
     #[serde(rename = "type")]

@@ -6,7 +6,7 @@ use minivpc_config::Lab;
 use minivpc_dataplane::state::State;
 use minivpc_dataplane::{Component, Dropped, Journey, Line, Now, Snapshot, Subject, Verdict};
 use minivpc_host::LinkStats;
-use minivpc_model::{Attachment, Connectivity, NetworkInterface, Origin, Serial};
+use minivpc_model::{Attachment, Connectivity, NetworkInterface, Origin, Serial, World};
 
 use crate::view::*;
 
@@ -30,7 +30,7 @@ impl Views<'_> {
     }
 
     pub fn journey(&self, journey: &Journey) -> JourneyView {
-        let handed_to = journey.handed_to(self.snapshot).map(|eni| self.snapshot.eni(eni).name.clone());
+        let handed_to = journey.handed_to(self.snapshot).map(|port| self.snapshot.name(port).to_owned());
         let verdict = match journey.verdict {
             Verdict::Deliver { .. } if handed_to.is_some() => "handed over",
             Verdict::Deliver { .. } => "delivered",
@@ -64,7 +64,7 @@ impl Views<'_> {
             reason: dropped.reason.code().to_owned(),
             text: dropped.reason.text().to_owned(),
             resources: self.resources(dropped.component),
-            sender: self.interface(dropped.sender),
+            sender: self.resources(dropped.sender).into_iter().next().unwrap_or_default(),
             packet,
             fields,
             count: dropped.count,
@@ -78,7 +78,7 @@ impl Views<'_> {
         Resource { kind: "network-interface".to_owned(), id: id.to_string(), name }
     }
 
-    fn resources(&self, component: Component) -> Vec<Resource> {
+    pub fn resources(&self, component: Component) -> Vec<Resource> {
         let world = &self.lab.world;
         let named = |kind: &str, id: String, tags: Option<&minivpc_model::Tags>| {
             let name = tags.and_then(minivpc_model::Tags::name).unwrap_or_default().to_owned();
@@ -105,6 +105,13 @@ impl Views<'_> {
             }
             Component::InternetGateway(id) => {
                 named("internet-gateway", id.to_string(), world.internet_gateway(id).ok().map(|igw| &igw.tags))
+            }
+            Component::Host(id) => {
+                let name = world.host(id).map_or_else(|_| String::new(), |host| host.name.clone());
+                vec![Resource { kind: "host".to_owned(), id: id.to_string(), name }]
+            }
+            Component::Internet => {
+                vec![Resource { kind: "internet".to_owned(), id: String::new(), name: "internet".to_owned() }]
             }
         }
     }
@@ -134,10 +141,15 @@ impl Views<'_> {
                     subnet: world.subnet(eni.subnet).map_or_else(|_| String::new(), |subnet| name(&subnet.tags)),
                     private_ip: eni.private_ip.to_string(),
                     secondary_private_ips: secondary(eni),
+                    public_ips: publics(world, eni),
                     link: link.cloned(),
                     metrics: InterfaceMetrics::new(
                         &state.tracking(eni.serial),
-                        drops.iter().filter(|drop| drop.sender == eni.id).map(|drop| drop.count).sum(),
+                        drops
+                            .iter()
+                            .filter(|drop| drop.sender == Component::NetworkInterface(eni.id))
+                            .map(|drop| drop.count)
+                            .sum(),
                     ),
                     name: link_name,
                 }
@@ -187,6 +199,19 @@ impl Views<'_> {
         world.nat_gateways().filter(|nat| nat.is_available()).map(gateway).collect()
     }
 
+    /// All hosts of the internet; `links` are the counters by guest.
+    pub fn hosts(&self, links: &HashMap<String, Vec<LinkStats>>) -> Vec<HostStatus> {
+        let host = |host: &minivpc_model::Host| HostStatus {
+            name: host.name.clone(),
+            id: host.id.to_string(),
+            address: host.address.to_string(),
+            link: links.get(&host.id.to_string()).and_then(|links| links.first()).cloned(),
+        };
+        let mut all: Vec<_> = self.lab.world.hosts().map(host).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
     pub fn internet_gateways(&self) -> Vec<InternetGatewayStatus> {
         let world = &self.lab.world;
         let gateway = |igw: &minivpc_model::InternetGateway| InternetGatewayStatus {
@@ -200,6 +225,11 @@ impl Views<'_> {
 
 fn name(tags: &minivpc_model::Tags) -> String {
     tags.name().unwrap_or_default().to_owned()
+}
+
+fn publics(world: &World, eni: &NetworkInterface) -> Vec<String> {
+    let of = |private| world.public_addresses().find(|p| p.network_interface == eni.id && p.private_ip == private);
+    eni.addresses().filter_map(|private| Some(of(private)?.public_ip.to_string())).collect()
 }
 
 fn secondary(eni: &NetworkInterface) -> Vec<String> {

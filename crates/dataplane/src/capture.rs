@@ -14,12 +14,12 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use minivpc_model::{InternetGatewayId, NatGatewayId, NetworkInterfaceId};
+use minivpc_model::{HostId, InternetGatewayId, NatGatewayId, NetworkInterfaceId};
 use minivpc_packet::{Edit, Frame, Headers, Mac, Malformed, Parsed};
 
 use crate::drop::DropReason;
-use crate::explain::{Component, NatAct, Quiet, Recorder, Step};
-use crate::snapshot::Snapshot;
+use crate::explain::{Component, IgwAct, NatAct, Quiet, Recorder, Step};
+use crate::snapshot::{Port, Snapshot};
 use crate::walk::{At, Verdict};
 use crate::{Engine, Now, Sent, Walked};
 
@@ -28,12 +28,23 @@ use crate::{Engine, Now, Sent, Walked};
 pub enum Point {
     /// What a guest sends by an interface, and what is delivered to it.
     Interface(NetworkInterfaceId),
+    /// The same of a host of the internet.
+    Host(HostId),
     /// One side of a NAT gateway.
     NatGateway(NatGatewayId, Side),
-    /// What comes to an internet gateway.
+    /// What comes to an internet gateway, and what leaves it.
     InternetGateway(InternetGatewayId),
     /// What is dropped, wherever that is, as it came to the hop that dropped it.
     Drops,
+}
+
+impl Point {
+    fn at(snapshot: &Snapshot, port: u16) -> Self {
+        match snapshot.port(port) {
+            Port::Eni(eni) => Self::Interface(snapshot.eni(eni).id),
+            Port::Host(host) => Self::Host(snapshot.host(host).id),
+        }
+    }
 }
 
 /// A side of a NAT gateway.
@@ -99,7 +110,7 @@ impl Armed {
 
     /// What a guest sends, whatever it is.
     pub(crate) fn sent(&self, snapshot: &Snapshot, sent: &Sent<'_>, read: &Result<Frame, Malformed>) {
-        let point = Point::Interface(snapshot.eni(sent.port).id);
+        let point = Point::at(snapshot, sent.port);
         if !self.at(point) {
             return;
         }
@@ -112,7 +123,7 @@ impl Armed {
 
     /// What a guest gets, as it gets it.
     pub(crate) fn delivered(&self, snapshot: &Snapshot, port: u16, frame: &[u8]) {
-        let point = Point::Interface(snapshot.eni(port).id);
+        let point = Point::at(snapshot, port);
         if self.at(point) {
             self.give(&Captured { point, bound: Some(Bound::In), dropped: None, frame });
         }
@@ -233,16 +244,21 @@ impl Recorder for Watch<'_> {
                 self.link = Link { src: gateway.mac, dst: gateway.router };
                 self.see(Point::NatGateway(gateway.id, goes), Bound::Out, after);
             }
-            Step::InternetGateway { igw } => {
-                let id = self.snapshot.igws[usize::from(igw)].id;
-                self.see(Point::InternetGateway(id), Bound::In, before);
+            Step::InternetGateway { igw, act } => {
+                let point = Point::InternetGateway(self.snapshot.igw(igw).id);
+                self.see(point, Bound::In, before);
+                if matches!(act, IgwAct::Out | IgwAct::In) {
+                    self.see(point, Bound::Out, after);
+                }
             }
             Step::SourceCheck { .. }
             | Step::SecurityGroup { .. }
             | Step::Route { .. }
             | Step::Router { .. }
             | Step::NetworkAcl { .. }
-            | Step::DestinationCheck { .. } => {}
+            | Step::DestinationCheck { .. }
+            | Step::Host { .. }
+            | Step::Internet { .. } => {}
         }
     }
 

@@ -51,8 +51,26 @@ pub enum DropReason {
     TooLarge,
     ///
     Fragment,
-    /// The internet behind the gateway.
-    InternetGateway,
+    /// IGW-15, IGW-18.
+    PrivateDestination,
+    /// IGW-15, of RFC 6598's addresses.
+    SharedDestination,
+    /// IGW-3.
+    NoPublicAddress,
+    ///
+    Redirected,
+    /// IGW-15.
+    PrivateSource,
+    /// IGW-15, of RFC 6598's addresses.
+    SharedSource,
+    /// IGW-15.
+    Spoofed,
+    /// IGW-5, R-40a.
+    NoSuchPublicAddress,
+    ///
+    MiddleboxWithoutPublicAddress,
+    /// Nobody on the lab's internet.
+    NoSuchHost,
     /// SG-20.
     ConnectionsExhausted,
     /// A table that the whole lab shares; AWS has none.
@@ -91,7 +109,16 @@ impl DropReason {
             Self::TtlExpired => "MINIVPC_TTL_EXPIRED",
             Self::TooLarge => "MINIVPC_TOO_LARGE",
             Self::Fragment => "MINIVPC_FRAGMENT",
-            Self::InternetGateway => "MINIVPC_INTERNET_NOT_FORWARDED",
+            Self::PrivateDestination => "IGW_DESTINATION_ADDRESS_NOT_IN_RFC1918_EGRESS",
+            Self::SharedDestination => "IGW_DESTINATION_ADDRESS_NOT_IN_RFC6598_EGRESS",
+            Self::NoPublicAddress => "IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS",
+            Self::Redirected => "INGRESS_RTB_TRAFFIC_REDIRECTION",
+            Self::PrivateSource => "IGW_SOURCE_ADDRESS_NOT_IN_RFC1918_INGRESS",
+            Self::SharedSource => "IGW_SOURCE_ADDRESS_NOT_IN_RFC6598_INGRESS",
+            Self::Spoofed => "GATEWAY_REJECTS_SPOOFED_TRAFFIC",
+            Self::NoSuchPublicAddress => "IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS",
+            Self::MiddleboxWithoutPublicAddress => "INGRESS_RTB_NO_PUBLIC_IP",
+            Self::NoSuchHost => "MINIVPC_NO_SUCH_HOST",
             Self::ConnectionsExhausted => "MINIVPC_CONNTRACK_ALLOWANCE_EXCEEDED",
             Self::TableFull => "MINIVPC_TABLE_FULL",
             Self::Contended => "MINIVPC_CONTENDED",
@@ -129,7 +156,20 @@ impl DropReason {
             Self::TtlExpired => "the TTL ran out, and an ICMP error or a later fragment is not answered",
             Self::TooLarge => "too large, and can be neither cut nor answered",
             Self::Fragment => "a later fragment of a datagram whose first fragment did not pass",
-            Self::InternetGateway => "the internet isn't there yet: packets for the internet gateway end here",
+            Self::PrivateDestination => "an internet gateway forwards nothing to private addresses (RFC 1918)",
+            Self::SharedDestination => "an internet gateway forwards nothing to shared addresses (RFC 6598)",
+            Self::NoPublicAddress => "no public address stands for the source: an internet gateway masquerades nobody",
+            Self::Redirected => {
+                "the gateway's route table leads this subnet's packets to a middlebox, so their answers must pass it too"
+            }
+            Self::PrivateSource => "nothing comes from the internet with a private address (RFC 1918)",
+            Self::SharedSource => "nothing comes from the internet with a shared address (RFC 6598)",
+            Self::Spoofed => "the source is a public address of this side of the gateway",
+            Self::NoSuchPublicAddress => "this public address stands for no interface",
+            Self::MiddleboxWithoutPublicAddress => {
+                "what the gateway's route table leads to needs a public address of its own"
+            }
+            Self::NoSuchHost => "nobody on the lab's internet has this address",
             Self::ConnectionsExhausted => "the interface tracks as many connections as it may",
             Self::TableFull => "the lab's table of connections, sessions or fragments is full; AWS has no such limit",
             Self::Contended => "other workers changed the same connection three times",

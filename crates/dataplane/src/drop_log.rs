@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
-use minivpc_model::NetworkInterfaceId;
 use minivpc_packet::{Flow, Fragment, Headers};
 
 use crate::Now;
@@ -40,8 +39,8 @@ pub struct Dropped {
     pub component: Component,
     /// The packet; of packets that differ in source port, TTL, length and MAC addresses only, the last one.
     pub subject: Subject,
-    /// The interface whose guest sent it.
-    pub sender: NetworkInterfaceId,
+    /// The interface whose guest sent it, or the host.
+    pub sender: Component,
     /// How often.
     pub count: u64,
     /// When first.
@@ -61,7 +60,7 @@ struct Kind {
     reason: DropReason,
     component: Component,
     subject: Subject,
-    sender: NetworkInterfaceId,
+    sender: Component,
 }
 
 impl DropLog {
@@ -70,7 +69,7 @@ impl DropLog {
         reason: DropReason,
         component: Component,
         subject: Subject,
-        sender: NetworkInterfaceId,
+        sender: Component,
         now: Now,
     ) {
         let told_apart = match subject {

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 
 use minivpc_model::{
-    InternetGatewayId, NatGatewayId, NetworkAclId, NetworkInterfaceId, Origin, RouteTableId, RuleAction, SubnetId,
+    HostId, InternetGatewayId, NatGatewayId, NetworkAclId, NetworkInterfaceId, Origin, RouteTableId, RuleAction,
+    SubnetId,
 };
 use minivpc_packet::{Flow, Headers, Kind};
 
 use crate::drop::DropReason;
-use crate::snapshot::{Direction, EniKind, SecurityGroup, SecurityGroupRule, Snapshot, Target};
+use crate::snapshot::{Direction, EniKind, Port, SecurityGroup, SecurityGroupRule, Snapshot, Target};
 
 /// What one hop decided, in the indices of one snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +64,20 @@ pub enum Step {
     InternetGateway {
         /// The gateway.
         igw: u16,
+        /// What it did.
+        act: IgwAct,
+    },
+    /// A host of the internet.
+    Host {
+        /// The host.
+        host: u16,
+        /// What it did.
+        act: HostAct,
+    },
+    /// The internet's router.
+    Internet {
+        /// What it did.
+        act: InternetAct,
     },
     /// A packet arrived at its interface (SDC-2).
     DestinationCheck {
@@ -135,6 +150,41 @@ pub enum NatAct {
     FragmentationNeeded,
     /// Answered that there is no such connection (NAT-18).
     Reset,
+    /// Dropped the packet.
+    Dropped,
+}
+
+/// What an internet gateway did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IgwAct {
+    /// Put the public address in the source's place.
+    Out,
+    /// Put the private address in the destination's place.
+    In,
+    /// Had the subnet's router answer that the packet is too large.
+    FragmentationNeeded,
+    /// Dropped the packet.
+    Dropped,
+}
+
+/// What a host did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HostAct {
+    /// Sent the packet.
+    Sends,
+    /// Sent what nobody takes.
+    Refused,
+    /// Got the packet.
+    Receives,
+}
+
+/// What the internet's router did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InternetAct {
+    /// Forwarded the packet.
+    Forwarded,
+    /// Answered that the TTL ran out.
+    TimeExceeded,
     /// Dropped the packet.
     Dropped,
 }
@@ -214,7 +264,7 @@ impl Quiet {
     /// Who dropped the packet that went this way: the last hop, or without any the interface that sent it.
     pub(crate) fn dropper(&self, snapshot: &Snapshot, sender: u16) -> Component {
         let last = self.0.last().map(|step| step.component(snapshot));
-        last.unwrap_or_else(|| Component::NetworkInterface(snapshot.eni(sender).id))
+        last.unwrap_or_else(|| Component::at(snapshot, sender))
     }
 }
 
@@ -269,12 +319,26 @@ pub enum Component {
     NetworkAcl(NetworkAclId),
     NatGateway(NatGatewayId),
     InternetGateway(InternetGatewayId),
+    /// A host of the internet.
+    Host(HostId),
+    /// The internet's router.
+    Internet,
+}
+
+impl Component {
+    /// What is at a port.
+    pub(crate) fn at(snapshot: &Snapshot, port: u16) -> Self {
+        match snapshot.port(port) {
+            Port::Eni(eni) => Self::NetworkInterface(snapshot.eni(eni).id),
+            Port::Host(host) => Self::Host(snapshot.host(host).id),
+        }
+    }
 }
 
 /// A step in words, in columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// `eni`, `sg`, `rtr`, `rtb`, `acl`, `nat`, `igw`.
+    /// `eni`, `sg`, `rtr`, `rtb`, `acl`, `nat`, `igw`, `net`, `host`.
     pub hop: &'static str,
     /// The component's name.
     pub name: String,
@@ -305,7 +369,9 @@ impl Step {
             Self::Route { table, .. } => Component::RouteTable(snapshot.route_table(table).id),
             Self::NetworkAcl { subnet, .. } => Component::NetworkAcl(snapshot.acl(snapshot.subnet(subnet).acl).id),
             Self::Nat { nat, .. } => Component::NatGateway(snapshot.nat(nat).id),
-            Self::InternetGateway { igw } => Component::InternetGateway(snapshot.igws[usize::from(igw)].id),
+            Self::InternetGateway { igw, .. } => Component::InternetGateway(snapshot.igw(igw).id),
+            Self::Host { host, .. } => Component::Host(snapshot.host(host).id),
+            Self::Internet { .. } => Component::Internet,
         }
     }
 }
@@ -360,10 +426,9 @@ impl Step {
             Self::Route { table, route } => route_line(snapshot, table, route, seen),
             Self::NetworkAcl { subnet, direction, entry } => network_acl(snapshot, subnet, direction, entry),
             Self::Nat { nat, act } => nat_line(snapshot, nat, act, seen),
-            Self::InternetGateway { igw } => {
-                let igw = &snapshot.igws[usize::from(igw)];
-                line("igw", &igw.name, igw.id, String::new(), "drop".to_owned(), String::new(), Some(igw.origin))
-            }
+            Self::InternetGateway { igw, act } => igw_line(snapshot, igw, act, seen),
+            Self::Host { host, act } => host_line(snapshot, host, act, seen),
+            Self::Internet { act } => internet_line(act, seen),
         }
     }
 }
@@ -426,7 +491,7 @@ fn target_name(snapshot: &Snapshot, target: Target) -> String {
             EniKind::Nat(nat) => snapshot.nat(nat).id.to_string(),
             EniKind::Guest { .. } => snapshot.eni(eni).id.to_string(),
         },
-        Target::InternetGateway(igw) => snapshot.igws[usize::from(igw)].id.to_string(),
+        Target::InternetGateway(igw) => snapshot.igw(igw).id.to_string(),
         Target::Blackhole => "blackhole".to_owned(),
     }
 }
@@ -478,6 +543,49 @@ fn nat_line(snapshot: &Snapshot, nat: u16, act: NatAct, seen: Option<Seen<'_>>) 
     };
     let (subject, note) = seen.map(words).unwrap_or_default();
     line("nat", &nat.name, nat.id, subject, decision.to_owned(), note, Some(nat.origin))
+}
+
+fn igw_line(snapshot: &Snapshot, igw: u16, act: IgwAct, seen: Option<Seen<'_>>) -> Line {
+    let igw = snapshot.igw(igw);
+    let decision = match act {
+        IgwAct::Out | IgwAct::In => "translate",
+        IgwAct::FragmentationNeeded => "answer",
+        IgwAct::Dropped => "drop",
+    };
+    let words = |Seen { before, after, .. }: Seen<'_>| match act {
+        IgwAct::Out => (format!("{} → {}", before.flow.src, after.flow.src), String::new()),
+        IgwAct::In => (format!("{} → {}", before.flow.dst, after.flow.dst), String::new()),
+        IgwAct::FragmentationNeeded => {
+            (format!("{} bytes", before.size), format!("icmp fragmentation needed to {}", before.flow.src))
+        }
+        IgwAct::Dropped => (before.to_string(), String::new()),
+    };
+    let (subject, note) = seen.map(words).unwrap_or_default();
+    line("igw", &igw.name, igw.id, subject, decision.to_owned(), note, Some(igw.origin))
+}
+
+fn host_line(snapshot: &Snapshot, host: u16, act: HostAct, seen: Option<Seen<'_>>) -> Line {
+    let host = snapshot.host(host);
+    let (decision, note) = match act {
+        HostAct::Sends => ("send", String::new()),
+        HostAct::Refused => ("drop", String::new()),
+        HostAct::Receives => ("receive", seen.map_or_else(String::new, |seen| format!("from {}", source(seen.after)))),
+    };
+    let subject = host.ip.to_string();
+    line("host", &host.name, host.id, subject, decision.to_owned(), note, Some(host.origin))
+}
+
+fn internet_line(act: InternetAct, seen: Option<Seen<'_>>) -> Line {
+    let (decision, note) = match (act, seen) {
+        (InternetAct::Forwarded, Some(seen)) => ("forward", format!("ttl {} → {}", seen.before.ttl, seen.after.ttl)),
+        (InternetAct::Forwarded, None) => ("forward", String::new()),
+        (InternetAct::TimeExceeded, seen) => {
+            ("answer", seen.map_or_else(String::new, |seen| format!("icmp time exceeded to {}", seen.before.flow.src)))
+        }
+        (InternetAct::Dropped, _) => ("drop", String::new()),
+    };
+    let subject = seen.map_or_else(String::new, |seen| seen.before.flow.dst.to_string());
+    line("net", "internet", "", subject, decision.to_owned(), note, None)
 }
 
 fn turned(packet: &Headers) -> Headers {

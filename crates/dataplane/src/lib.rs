@@ -51,7 +51,10 @@ pub use capture::{Armed, Bound, Captured, Point, Side, Sink};
 pub use compile::{TooMany, compile};
 pub use drop::DropReason;
 pub use drop_log::{DropLog, Dropped, Subject};
-pub use explain::{Check, Component, Full, Line, Mismatch, Miss, NatAct, Quiet, Recorded, Recorder, Ruling, Step};
+pub use explain::{
+    Check, Component, Full, HostAct, IgwAct, InternetAct, Line, Mismatch, Miss, NatAct, Quiet, Recorded, Recorder,
+    Ruling, Step,
+};
 pub use minivpc_packet::{Headers, Kind, tcp_flags};
 pub use snapshot::*;
 pub use trace::{Journey, Probe};
@@ -212,7 +215,7 @@ impl Engine {
                     emit(known.to, &sent.vnet, sent.frame);
                     return true;
                 }
-                let learned = self.forward(snapshot, now, At::Sent { eni: sent.port }, packet, sent, emit);
+                let learned = self.forward(snapshot, now, begin(snapshot, sent.port), packet, sent, emit);
                 // While somebody looks, each packet walks: he sees it at points of which the cache knows nothing.
                 if let (Some(key), Some(learned), None) = (key, learned, &snapshot.armed) {
                     cache.insert(key, (packet.headers.src_mac, packet.headers.dst_mac), learned);
@@ -243,11 +246,10 @@ impl Engine {
         self.drop_frame(snapshot, now, &sent, DropReason::Malformed(check), Subject::Frame);
     }
 
-    /// What isn't a packet is dropped by the interface that sent it.
+    /// What isn't a packet is dropped by what sent it.
     fn drop_frame(&self, snapshot: &Snapshot, now: Now, sent: &Sent<'_>, reason: DropReason, subject: Subject) {
-        let sender = snapshot.eni(sent.port).id;
-        let component = Component::NetworkInterface(sender);
-        self.drops.count(reason, component, subject, sender, now);
+        let component = Component::at(snapshot, sent.port);
+        self.drops.count(reason, component, subject, component, now);
         if let Some(armed) = &snapshot.armed {
             armed.dropped(reason, component, sent.frame);
         }
@@ -270,22 +272,21 @@ impl Engine {
         };
         self.count(snapshot, packet, &steps.0, verdict);
         match verdict {
-            Verdict::Deliver { eni, cut } => {
-                let by_a_guest = matches!(at, At::Sent { .. });
+            Verdict::Deliver { port: to, cut } => {
+                let by_a_guest = matches!(at, At::Sent { .. } | At::HostSent { .. });
                 let way = by_a_guest.then(|| self.state.way(snapshot, port, &packet.headers, &steps.0));
                 Edit::between(&packet.headers, &after).apply(packet, &mut sent.vnet, sent.frame);
                 match cut {
-                    None => emit(eni, &sent.vnet, sent.frame),
+                    None => emit(to, &sent.vnet, sent.frame),
                     // Segments that are each too large: no stack sends them without the DF bit.
                     Some(_) if sent.vnet.segmentation != Segmentation::None => {
-                        let component = Component::NetworkInterface(snapshot.eni(eni).id);
-                        let sender = snapshot.eni(port).id;
+                        let (component, sender) = (Component::at(snapshot, to), Component::at(snapshot, port));
                         self.drops.count(DropReason::TooLarge, component, Subject::Packet(after), sender, now);
                         if let Some(armed) = &snapshot.armed {
                             armed.dropped(DropReason::TooLarge, component, sent.frame);
                         }
                     }
-                    Some(mtu) => fragments(packet, sent.frame, mtu, |frame| emit(eni, &VnetHeader::PLAIN, frame)),
+                    Some(mtu) => fragments(packet, sent.frame, mtu, |frame| emit(to, &VnetHeader::PLAIN, frame)),
                 }
                 if cut.is_some() {
                     return None;
@@ -293,7 +294,7 @@ impl Engine {
                 Some(Learned {
                     edit: FlowEdit::between(&packet.headers, &after),
                     mtu,
-                    to: eni,
+                    to,
                     generation: snapshot.generation,
                     rests: Rests::of(&txn)?,
                     held: (version, now.tick()),
@@ -306,7 +307,7 @@ impl Engine {
                 None
             }
             Verdict::Drop(reason) => {
-                let sender = snapshot.eni(port).id;
+                let sender = Component::at(snapshot, port);
                 self.drops.count(reason, steps.dropper(snapshot, port), Subject::Packet(after), sender, now);
                 None
             }
@@ -393,24 +394,40 @@ impl Engine {
     }
 }
 
+/// Where the walk of what is sent at a port begins.
+fn begin(snapshot: &Snapshot, port: u16) -> At {
+    match snapshot.port(port) {
+        Port::Eni(eni) => At::Sent { eni },
+        Port::Host(host) => At::HostSent { host },
+    }
+}
+
 /// The network answers ARP itself, for what it knows. Questions never reach a neighbour.
 fn answer_arp(snapshot: &Snapshot, port: u16, request: &Arp) -> Result<Mac, DropReason> {
-    let asker = snapshot.eni(port);
-    if request.src_mac != asker.mac.0 || request.sender_mac != asker.mac.0 {
+    let (own, router) = snapshot.macs(port);
+    if request.src_mac != own.0 || request.sender_mac != own.0 {
         return Err(DropReason::SourceMac);
     }
     if !request.request || request.sender == request.target {
         return Err(DropReason::ArpAnnouncement);
     }
+    let asker = match snapshot.port(port) {
+        Port::Eni(eni) => snapshot.eni(eni),
+        // A host has nobody but its router on its link.
+        Port::Host(host) if snapshot.host(host).ip == IpAddr::V4(request.target) => {
+            return Err(DropReason::ArpUnanswered);
+        }
+        Port::Host(_) => return Ok(router.0),
+    };
     let subnet = snapshot.subnet(asker.subnet);
     if request.target == subnet.router {
-        return Ok(subnet.router_mac.0);
+        return Ok(router.0);
     }
     // guests have routes on the link for them.
     if router::is_link_local_service(request.target.into())
         || (request.target == subnet.resolver && subnet.cidr.contains(&subnet.resolver))
     {
-        return Ok(subnet.router_mac.0);
+        return Ok(router.0);
     }
     let holder = snapshot.owner(subnet.vpc, request.target.into()).map(|index| (index, snapshot.eni(index)));
     match holder {

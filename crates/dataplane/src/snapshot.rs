@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use minivpc_model::{
-    InstanceId, InternetGatewayId, MacAddress, NatGatewayId, NetworkAclId, NetworkInterfaceId, Origin, Peer,
+    HostId, InstanceId, InternetGatewayId, MacAddress, NatGatewayId, NetworkAclId, NetworkInterfaceId, Origin, Peer,
     RouteTableId, RuleAction, SecurityGroupId, Serial, SubnetId, Traffic,
 };
 use minivpc_packet::Mac;
@@ -19,7 +19,7 @@ use crate::rules::Rules;
 pub struct Snapshot {
     /// Which world it shows; each publish counts one up.
     pub generation: u64,
-    /// Interfaces. An instance's interface is also the **port** of that number.
+    /// Interfaces. An instance's interface is also the **port** of that number; behind them all hosts are ports.
     pub enis: Vec<Eni>,
     /// Subnets.
     pub subnets: Vec<Subnet>,
@@ -33,12 +33,62 @@ pub struct Snapshot {
     pub nats: Vec<NatGateway>,
     /// Internet gateways.
     pub igws: Vec<InternetGateway>,
+    /// Hosts of the internet.
+    pub hosts: Vec<Host>,
     /// Where packets are looked at, and by whom; none, and no hop asks.
     pub armed: Option<Armed>,
     /// Interface of an address, by VPC and address.
     pub(crate) owners: HashMap<(u16, IpAddr), u16, foldhash::fast::FixedState>,
     /// Interface of a MAC address, by subnet and address.
     pub(crate) neighbours: HashMap<(u16, MacAddress), u16, foldhash::fast::FixedState>,
+    /// Host by address.
+    pub(crate) hosts_at: HashMap<IpAddr, u16, foldhash::fast::FixedState>,
+    /// What public addresses of VPCs with an internet gateway stand for.
+    pub(crate) publics: HashMap<IpAddr, Public, foldhash::fast::FixedState>,
+    /// The same the other way round: by VPC and private address.
+    pub(crate) publics_of: HashMap<(u16, IpAddr), IpAddr, foldhash::fast::FixedState>,
+}
+
+/// What a public address stands for (IGW-2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Public {
+    /// By which internet gateway.
+    pub igw: u16,
+    /// Whose.
+    pub eni: u16,
+    /// For which of its addresses.
+    pub private: IpAddr,
+}
+
+/// TTL of what hosts of the internet send, as of most.
+pub const HOST_TTL: u8 = 64;
+
+/// A host of the internet.
+#[derive(Debug)]
+pub struct Host {
+    /// Its id.
+    pub id: HostId,
+    /// Its number in flow state.
+    pub serial: Serial,
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its MAC address.
+    pub mac: MacAddress,
+    /// The MAC address of the router that it sees.
+    pub router_mac: MacAddress,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where frames enter and leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// An interface, index.
+    Eni(u16),
+    /// A host, index.
+    Host(u16),
 }
 
 /// An interface.
@@ -235,6 +285,12 @@ pub struct InternetGateway {
     pub id: InternetGatewayId,
     /// Its name.
     pub name: String,
+    /// Its VPC, a number.
+    pub vpc: u16,
+    /// Its edge association: for what comes from the internet.
+    pub route_table: Option<u16>,
+    ///
+    pub refuses_asymmetric_return: bool,
     /// Where it came from.
     pub origin: Origin,
 }
@@ -303,6 +359,105 @@ impl Snapshot {
     #[must_use]
     pub fn nat(&self, index: u16) -> &NatGateway {
         &self.nats[usize::from(index)]
+    }
+
+    /// The internet gateway, by index.
+    #[must_use]
+    pub fn igw(&self, index: u16) -> &InternetGateway {
+        &self.igws[usize::from(index)]
+    }
+
+    /// The host, by index.
+    #[must_use]
+    pub fn host(&self, index: u16) -> &Host {
+        &self.hosts[usize::from(index)]
+    }
+
+    /// What is at a port.
+    #[must_use]
+    pub fn port(&self, number: u16) -> Port {
+        let enis = self.enis.len() as u16;
+        if number < enis { Port::Eni(number) } else { Port::Host(number - enis) }
+    }
+
+    /// The primary address of what is at a port.
+    #[must_use]
+    pub fn ip(&self, port: u16) -> IpAddr {
+        match self.port(port) {
+            Port::Eni(eni) => self.eni(eni).ip,
+            Port::Host(host) => self.host(host).ip,
+        }
+    }
+
+    /// What people call what is at a port.
+    #[must_use]
+    pub fn name(&self, port: u16) -> &str {
+        match self.port(port) {
+            Port::Eni(eni) => &self.eni(eni).name,
+            Port::Host(host) => &self.host(host).name,
+        }
+    }
+
+    /// Is `address` an own one of what is at a port?
+    #[must_use]
+    pub fn has(&self, port: u16, address: IpAddr) -> bool {
+        match self.port(port) {
+            Port::Eni(eni) => self.eni(eni).has(address),
+            Port::Host(host) => self.host(host).ip == address,
+        }
+    }
+
+    /// The port of a host.
+    #[must_use]
+    pub fn port_of_host(&self, index: u16) -> u16 {
+        self.enis.len() as u16 + index
+    }
+
+    /// The numbers in flow state of what is at the ports, in their order.
+    pub fn serials(&self) -> impl Iterator<Item = Serial> {
+        self.enis.iter().map(|eni| eni.serial).chain(self.hosts.iter().map(|host| host.serial))
+    }
+
+    /// The number in flow state of what is at a port.
+    #[must_use]
+    pub fn serial(&self, port: u16) -> Serial {
+        match self.port(port) {
+            Port::Eni(eni) => self.eni(eni).serial,
+            Port::Host(host) => self.host(host).serial,
+        }
+    }
+
+    /// The port of what has this number in flow state.
+    #[must_use]
+    pub fn port_of(&self, serial: Serial) -> Option<u16> {
+        self.serials().position(|other| other == serial).map(|port| port as u16)
+    }
+
+    /// The MAC address of what is at a port, and of the router that it sees.
+    #[must_use]
+    pub fn macs(&self, port: u16) -> (MacAddress, MacAddress) {
+        match self.port(port) {
+            Port::Eni(eni) => (self.eni(eni).mac, self.subnet(self.eni(eni).subnet).router_mac),
+            Port::Host(host) => (self.host(host).mac, self.host(host).router_mac),
+        }
+    }
+
+    /// The host with this address.
+    #[must_use]
+    pub fn host_at(&self, address: IpAddr) -> Option<u16> {
+        self.hosts_at.get(&address).copied()
+    }
+
+    /// What a public address stands for.
+    #[must_use]
+    pub fn public(&self, address: IpAddr) -> Option<&Public> {
+        self.publics.get(&address)
+    }
+
+    /// The public address of a private one.
+    #[must_use]
+    pub fn public_of(&self, vpc: u16, private: IpAddr) -> Option<IpAddr> {
+        self.publics_of.get(&(vpc, private)).copied()
     }
 
     /// The interface with this address in the VPC.

@@ -5,16 +5,16 @@ use std::net::IpAddr;
 use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
 
 use crate::drop::DropReason;
-use crate::explain::{Full, Line, NatAct, Recorded, Step};
-use crate::snapshot::{EniKind, Snapshot};
+use crate::explain::{Full, IgwAct, InternetAct, Line, NatAct, Recorded, Step};
+use crate::snapshot::{EniKind, HOST_TTL, Port, Snapshot};
 use crate::state::{Change, Connection, Endpoint, Lease, SessionKey, Txn, View};
-use crate::walk::{At, Verdict, Walk};
-use crate::{Engine, Now};
+use crate::walk::{Verdict, Walk};
+use crate::{Engine, Now, begin};
 
 /// A packet to ask about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
-    /// The interface whose guest sends it, index.
+    /// The port of the guest that sends it.
     pub from: u16,
     /// Where to.
     pub to: IpAddr,
@@ -28,6 +28,17 @@ pub struct Probe {
     pub ttl: Option<u8>,
     /// Length of the IP packet, bytes. It is sent with the DF bit, as Linux does.
     pub size: u16,
+}
+
+/// TTL of what is sent at a port.
+fn default_ttl(snapshot: &Snapshot, port: u16) -> u8 {
+    match snapshot.port(port) {
+        Port::Eni(eni) => match snapshot.eni(eni).kind {
+            EniKind::Guest { default_ttl, .. } => default_ttl,
+            EniKind::Nat(_) => u8::MAX,
+        },
+        Port::Host(_) => HOST_TTL,
+    }
 }
 
 /// What became of a packet.
@@ -48,8 +59,7 @@ impl Engine {
     /// What would become of a packet now, and of the answer to it.
     #[must_use]
     pub fn trace(&self, snapshot: &Snapshot, now: Now, probe: &Probe) -> (Journey, Option<Journey>) {
-        let eni = snapshot.eni(probe.from);
-        let (src, dst) = (eni.ip, probe.to);
+        let (src, dst) = (snapshot.ip(probe.from), probe.to);
         let protocol = match probe.kind {
             Kind::Tcp(_) => 6,
             Kind::Udp => 17,
@@ -59,10 +69,10 @@ impl Engine {
         let there = self.journey(snapshot, now, probe.from, flow, probe, &[]);
         let back = match (there.verdict, answer(probe.kind)) {
             // An appliance answers nothing that it forwards.
-            (Verdict::Deliver { eni, .. }, Some(kind)) if snapshot.eni(eni).has(there.last.flow.dst) => {
+            (Verdict::Deliver { port, .. }, Some(kind)) if snapshot.has(port, there.last.flow.dst) => {
                 let answer = Probe { kind, ttl: None, ..*probe };
                 let flow = there.last.flow.reversed();
-                let by = leaves_by(snapshot, eni, flow.dst);
+                let by = leaves_by(snapshot, port, flow.dst);
                 Some(self.journey(snapshot, now, by, flow, &answer, &there.changes))
             }
             _ => None,
@@ -79,19 +89,13 @@ impl Engine {
         probe: &Probe,
         pending: &[Change],
     ) -> Journey {
-        let eni = snapshot.eni(from);
-        let default_ttl = match eni.kind {
-            EniKind::Guest { default_ttl, .. } => default_ttl,
-            EniKind::Nat(_) => u8::MAX,
-        };
-        let src_mac = eni.mac.0;
-        let dst_mac = next_hop_mac(snapshot, eni.subnet, flow.dst);
-        let ttl = probe.ttl.unwrap_or(default_ttl);
+        let (src_mac, dst_mac) = (snapshot.macs(from).0.0, next_hop_mac(snapshot, from, flow.dst));
+        let ttl = probe.ttl.unwrap_or_else(|| default_ttl(snapshot, from));
         let sent = Headers { src_mac, dst_mac, ttl, size: probe.size, ..whole(flow, probe.kind) };
         let mut recorder = Full::default();
         let view = View::new(&self.state, pending, now.tick());
         let mut walk = Walk::new(snapshot, view, &self.key, now.tick(), sent, &mut recorder);
-        let verdict = walk.run(At::Sent { eni: from });
+        let verdict = walk.run(begin(snapshot, from));
         let (last, changes) = (walk.packet, walk.txn.clone());
         Journey { sent, last, verdict, steps: recorder.steps, changes }
     }
@@ -116,9 +120,7 @@ impl Engine {
         let mut packet = Some(Headers { ttl: way.ttl, ..whole(flow, kind) });
         let line = |step: &Step| {
             let before = packet;
-            if let Step::Nat { nat, act } = *step {
-                packet = before.and_then(|before| retranslate(snapshot, view, nat, act, before));
-            }
+            packet = before.and_then(|before| again(snapshot, view, step, before));
             match (before, packet) {
                 (Some(before), Some(after)) => {
                     Recorded { step: *step, before, after, misses: Vec::new() }.line(snapshot, None)
@@ -135,6 +137,23 @@ impl Engine {
 fn whole(flow: Flow, kind: Kind) -> Headers {
     let (src_mac, dst_mac) = ([0; 6], [0; 6]);
     Headers { src_mac, dst_mac, ttl: 0, flow, kind, size: 0, dont_fragment: true, fragment: None, mss_limit: None }
+}
+
+/// What a hop made of a packet.
+fn again(snapshot: &Snapshot, view: View<'_>, step: &Step, before: Headers) -> Option<Headers> {
+    let Flow { src, dst, .. } = before.flow;
+    let flow = match *step {
+        Step::Nat { nat, act } => return retranslate(snapshot, view, nat, act, before),
+        Step::InternetGateway { igw, act: IgwAct::Out } => {
+            Flow { src: snapshot.public_of(snapshot.igw(igw).vpc, src)?, ..before.flow }
+        }
+        Step::InternetGateway { act: IgwAct::In, .. } => Flow { dst: snapshot.public(dst)?.private, ..before.flow },
+        Step::Internet { act: InternetAct::Forwarded } => {
+            return Some(Headers { ttl: before.ttl.saturating_sub(1), ..before });
+        }
+        _ => before.flow,
+    };
+    Some(Headers { flow, ..before })
 }
 
 /// What a NAT gateway made of a packet, by the session that it still has for it.
@@ -168,7 +187,8 @@ fn answer(kind: Kind) -> Option<Kind> {
 
 /// The interface by which a guest sends from an address of `eni`, as it is configured: what has an address of `eth1` or a
 /// further one leaves by that; what has one of `eth0` by the interface on whose subnet the destination is, else by `eth0`.
-fn leaves_by(snapshot: &Snapshot, eni: u16, destination: IpAddr) -> u16 {
+fn leaves_by(snapshot: &Snapshot, port: u16, destination: IpAddr) -> u16 {
+    let Port::Eni(eni) = snapshot.port(port) else { return port };
     let (EniKind::Guest { instance, .. }, IpAddr::V4(to)) = (snapshot.eni(eni).kind, destination) else { return eni };
     let on_link = |index: u16| snapshot.subnet(snapshot.eni(index).subnet).cidr.contains(&to);
     if !snapshot.eni(eni).name.ends_with("/eth0") || on_link(eni) {
@@ -180,10 +200,16 @@ fn leaves_by(snapshot: &Snapshot, eni: u16, destination: IpAddr) -> u16 {
 }
 
 /// A guest asks by ARP for what is on its subnet, and sends all else to the router.
-fn next_hop_mac(snapshot: &Snapshot, subnet: u16, destination: IpAddr) -> [u8; 6] {
-    let home = snapshot.subnet(subnet);
-    let neighbour = snapshot.owner(home.vpc, destination).map(|index| snapshot.eni(index));
-    neighbour.filter(|eni| eni.subnet == subnet).map_or(home.router_mac.0, |eni| eni.mac.0)
+fn next_hop_mac(snapshot: &Snapshot, port: u16, destination: IpAddr) -> [u8; 6] {
+    let neighbour = match snapshot.port(port) {
+        Port::Eni(eni) => {
+            let subnet = snapshot.eni(eni).subnet;
+            let owner = snapshot.owner(snapshot.subnet(subnet).vpc, destination).map(|owner| snapshot.eni(owner));
+            owner.filter(|owner| owner.subnet == subnet)
+        }
+        Port::Host(_) => None,
+    };
+    neighbour.map_or(snapshot.macs(port).1.0, |neighbour| neighbour.mac.0)
 }
 
 impl Journey {
@@ -193,11 +219,11 @@ impl Journey {
         self.steps.iter().map(|recorded| recorded.step).collect()
     }
 
-    /// The interface of an appliance that got a packet which isn't for it.
+    /// The port of an appliance that got a packet which isn't for it.
     #[must_use]
     pub fn handed_to(&self, snapshot: &Snapshot) -> Option<u16> {
         match self.verdict {
-            Verdict::Deliver { eni, .. } if !snapshot.eni(eni).has(self.last.flow.dst) => Some(eni),
+            Verdict::Deliver { port, .. } if !snapshot.has(port, self.last.flow.dst) => Some(port),
             _ => None,
         }
     }

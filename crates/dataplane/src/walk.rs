@@ -7,7 +7,7 @@ use minivpc_packet::Headers;
 use crate::Tick;
 use crate::drop::DropReason;
 use crate::explain::{MOST_STEPS, Recorder, Step};
-use crate::hops::{eni, internet_gateway, nat_gateway, network_acl, router, security_group};
+use crate::hops::{eni, internet, internet_gateway, nat_gateway, network_acl, router, security_group};
 use crate::snapshot::{Direction, Snapshot};
 use crate::state::{Change, NatKey, Txn, View};
 
@@ -36,8 +36,16 @@ pub enum At {
     Deliver { eni: u16 },
     /// At a NAT gateway.
     Nat { nat: u16 },
-    /// At an internet gateway.
-    InternetGateway { igw: u16 },
+    /// At an internet gateway, from a subnet.
+    OutOfVpc { igw: u16, subnet: u16 },
+    /// At the internet gateway of whoever has the public address that it is for.
+    IntoVpc,
+    /// Left a host of the internet.
+    HostSent { host: u16 },
+    /// On the internet.
+    Internet,
+    /// At a host of the internet.
+    HostArrived { host: u16 },
 }
 
 /// What a route leads to.
@@ -56,6 +64,8 @@ pub struct Meta {
     pub tracked_by_path: bool,
     /// Largest IP packet that the path carries, bytes; none if it is that of the interfaces.
     pub mtu: Option<u16>,
+    /// Sent by a host of the internet, in whosever name.
+    pub by_a_host: bool,
 }
 
 /// What a hop wants.
@@ -69,8 +79,8 @@ pub enum Next {
 pub enum Verdict {
     /// Handed to the guest at this port.
     Deliver {
-        /// The interface, index.
-        eni: u16,
+        /// The port.
+        port: u16,
         /// Cut into fragments of this many bytes first.
         cut: Option<u16>,
     },
@@ -139,6 +149,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
     pub fn run(&mut self, mut at: At) -> Verdict {
         // SG-7: what a hop itself says is on no direct path, whatever name it says it in.
         self.meta.middlebox |= !matches!(at, At::Sent { .. });
+        self.meta.by_a_host = matches!(at, At::HostSent { .. });
         let verdict = loop {
             let next = match at {
                 At::Sent { eni } => eni::source_check(self, eni),
@@ -152,7 +163,11 @@ impl<'a, R: Recorder> Walk<'a, R> {
                 At::ArrivedRules { eni } => security_group::check(self, eni, Direction::Ingress),
                 At::Deliver { eni } => eni::deliver(self, eni),
                 At::Nat { nat } => nat_gateway::translate(self, nat),
-                At::InternetGateway { igw } => internet_gateway::forward(self, igw),
+                At::OutOfVpc { igw, subnet } => internet_gateway::out(self, igw, subnet),
+                At::IntoVpc => internet_gateway::into_vpc(self),
+                At::HostSent { host } => internet::sent(self, host),
+                At::Internet => internet::route(self),
+                At::HostArrived { host } => internet::arrive(self, host),
             };
             match next {
                 Next::End(verdict) => break verdict,
@@ -180,6 +195,16 @@ impl<'a, R: Recorder> Walk<'a, R> {
     pub fn pass(&mut self, step: Step) {
         let packet = self.packet;
         self.step(step, &packet);
+    }
+
+    /// The path carries no larger IP packet than one of `mtu` bytes.
+    pub fn limit(&mut self, mtu: u16) {
+        self.meta.mtu = Some(self.meta.mtu.map_or(mtu, |other| other.min(mtu)));
+    }
+
+    /// The end at a port.
+    pub fn deliver(&self, port: u16) -> Verdict {
+        Verdict::Deliver { port, cut: self.meta.mtu.filter(|mtu| self.packet.size > *mtu) }
     }
 
     /// A path meets few stateful hops; one that meets more than a transaction holds is dropped, not half tracked.

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use ipnet::{IpNet, Ipv4Net};
 use minivpc_dataplane::state::NatKey;
 use minivpc_dataplane::{Cache, Dropped, Engine, EniKind, Kind, Now, Sent, Snapshot, Subject, compile, tcp_flags};
-use minivpc_model::{NetworkInterfaceId, Op, Peer, RuleAction, SecurityGroupId, SubnetId, Traffic, VpcId, World};
+use minivpc_model::{Op, Peer, RuleAction, SecurityGroupId, Serial, SubnetId, Traffic, VpcId, World};
 use minivpc_packet::{Frame, Mac, VnetHeader, parse};
 use minivpc_testkit::oracle::NextHop;
 use minivpc_testkit::random::{self, Random, body};
@@ -32,14 +32,14 @@ const MOST_SAID: usize = 12;
 #[derive(Debug, Clone)]
 enum Input {
     /// A guest sends a frame, and its worker forwards by this generation.
-    Frame { from: NetworkInterfaceId, generation: usize, vnet: VnetHeader, frame: Vec<u8> },
+    Frame { from: Serial, generation: usize, vnet: VnetHeader, frame: Vec<u8> },
     /// Nanoseconds go by.
     Wait(u64),
     /// What has ended is forgotten.
     Sweep,
 }
 
-type Emitted = (NetworkInterfaceId, VnetHeader, Vec<u8>);
+type Emitted = (Serial, VnetHeader, Vec<u8>);
 
 /// What can be seen of an engine but for what it emits.
 #[derive(Debug, PartialEq)]
@@ -76,16 +76,16 @@ impl<'a> Lab<'a> {
     fn send(&mut self, generation: usize, inputs: &[&Input]) -> Vec<Emitted> {
         let snapshot = &self.snapshots[generation];
         let frame = |input: &&Input| match input {
-            Input::Frame { from, vnet, frame, .. } => Some((snapshot.eni_of(*from)?, *vnet, frame.clone())),
+            Input::Frame { from, vnet, frame, .. } => Some((snapshot.port_of(*from)?, *vnet, frame.clone())),
             _ => None,
         };
         let mut frames: Vec<_> = inputs.iter().filter_map(frame).collect();
         let Some((port, ..)) = frames.first() else { return Vec::new() };
-        let worker = snapshot.eni(*port).serial.0 as usize % self.caches.len();
+        let worker = snapshot.serial(*port).0 as usize % self.caches.len();
         let sent = frames.iter_mut().map(|(port, vnet, frame)| Sent { port: *port, vnet: *vnet, frame });
         let mut emitted = Vec::new();
         let mut emit = |to: u16, vnet: &VnetHeader, frame: &[u8]| {
-            emitted.push((snapshot.eni(to).id, *vnet, frame.to_vec()));
+            emitted.push((snapshot.serial(to), *vnet, frame.to_vec()));
         };
         let mut sent: Vec<_> = sent.collect();
         self.engine.process(&mut self.caches[worker], snapshot, self.now, &mut sent, &mut emit);
@@ -141,7 +141,7 @@ struct Talk<'a> {
     workers: [usize; WORKERS],
     latest: usize,
     /// What was sent before, and could be sent again or answered.
-    said: Vec<(NetworkInterfaceId, Mac, Packet)>,
+    said: Vec<(Serial, Mac, Packet)>,
     log: Vec<(Input, Vec<Emitted>)>,
 }
 
@@ -202,9 +202,10 @@ impl Talk<'_> {
         let far = random::far(world);
         let (sender, next, sent) = random::packet(&mut self.random, world, &far);
         let snapshot = &self.lab.snapshots[self.latest];
-        let Some(port) = snapshot.eni_of(sender) else { return };
+        let sender = sender.serial(world);
+        let Some(port) = snapshot.port_of(sender) else { return };
         let mac = match next {
-            NextHop::Router => snapshot.subnet(snapshot.eni(port).subnet).router_mac.0,
+            NextHop::Router => snapshot.macs(port).1.0,
             NextHop::Neighbour(eni) => world.network_interface(eni).unwrap().mac.0,
         };
         let mut packet = Packet { src: Some(sent.src), dst: sent.dst, ttl: sent.ttl, body: body(sent.what) };
@@ -236,7 +237,7 @@ impl Talk<'_> {
     }
 
     /// What a guest could say to what has arrived.
-    fn answer(&mut self, by: NetworkInterfaceId, arrived: &Seen) {
+    fn answer(&mut self, by: Serial, arrived: &Seen) {
         let flow = arrived.headers.flow;
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (flow.dst, flow.src) else { return };
         let body = match arrived.headers.kind {
@@ -256,12 +257,11 @@ impl Talk<'_> {
         self.keep((by, arrived.headers.src_mac, packet));
     }
 
-    fn say(&mut self, sender: NetworkInterfaceId, to: Mac, packet: Packet) {
+    fn say(&mut self, sender: Serial, to: Mac, packet: Packet) {
         let snapshot = &self.lab.snapshots[self.latest];
-        let Some(port) = snapshot.eni_of(sender) else { return };
-        let eni = snapshot.eni(port);
-        let generation = self.workers[eni.serial.0 as usize % WORKERS];
-        let mac = if self.random.one_in(50) { [2; 6] } else { eni.mac.0 };
+        let Some(port) = snapshot.port_of(sender) else { return };
+        let generation = self.workers[sender.0 as usize % WORKERS];
+        let mac = if self.random.one_in(50) { [2; 6] } else { snapshot.macs(port).0.0 };
         let mut frame = packet.frame(packet.src.unwrap(), mac, to);
         let mut vnet = VnetHeader::PLAIN;
         if let Ok(Frame::Ipv4(parsed)) = parse(&vnet, &frame)
@@ -290,7 +290,7 @@ impl Talk<'_> {
         }
     }
 
-    fn keep(&mut self, said: (NetworkInterfaceId, Mac, Packet)) {
+    fn keep(&mut self, said: (Serial, Mac, Packet)) {
         if self.said.len() == MOST_SAID {
             let old = self.random.below(self.said.len());
             self.said.swap_remove(old);
@@ -408,7 +408,7 @@ fn compare(worlds: &[World], inputs: &[(usize, &str, Packet)]) -> u64 {
         let router = snapshots[0].subnet(eni.subnet).router_mac.0;
         let IpAddr::V4(own) = eni.ip else { panic!("IPv6") };
         let frame = packet.frame(own, eni.mac.0, router);
-        Input::Frame { from: eni.id, generation: *generation, vnet: VnetHeader::PLAIN, frame }
+        Input::Frame { from: eni.serial, generation: *generation, vnet: VnetHeader::PLAIN, frame }
     };
     let mut off = Lab::new(&snapshots, vec![Cache::new(0)]);
     let inputs = inputs.iter().map(frame);
@@ -478,7 +478,7 @@ fn a_batch_of_many_flows_is_forwarded_as_each_packet_alone() {
     let (from, router) = (eni("a"), snapshots[0].subnet(eni("a").subnet).router_mac.0);
     let packet = |flow: u16| {
         let frame = Packet::to(B, Body::Udp { from: 1024 + flow, to: 7, length: 8 }).frame(A, from.mac.0, router);
-        Input::Frame { from: from.id, generation: 0, vnet: VnetHeader::PLAIN, frame }
+        Input::Frame { from: from.serial, generation: 0, vnet: VnetHeader::PLAIN, frame }
     };
     let inputs: Vec<_> = (0..FLOWS).chain(0..FLOWS).chain((0..FLOWS).rev()).map(packet).collect();
     let mut off = Lab::new(&snapshots, vec![Cache::new(0)]);

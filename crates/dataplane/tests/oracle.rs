@@ -10,9 +10,9 @@ use std::net::IpAddr;
 
 use minivpc_dataplane::state::SessionKey;
 use minivpc_dataplane::{Component, DropReason, Dropped, Headers, Kind, tcp_flags};
-use minivpc_model::{Attachment, NetworkInterfaceId, World};
+use minivpc_model::{Attachment, NetworkInterface, NetworkInterfaceId, World};
 use minivpc_packet::Flow;
-use minivpc_testkit::oracle::{Datum, Fate, Judgement, NextHop, Oracle, Place, Session, Tcp, What};
+use minivpc_testkit::oracle::{Datum, Fate, Judgement, NextHop, Oracle, Party, Place, Session, Tcp, What};
 use minivpc_testkit::random::{self, Random, body};
 use minivpc_testkit::{Packet, Seen, Sim};
 
@@ -74,7 +74,12 @@ fn agrees(place: Place, dropped: &Dropped) -> bool {
         | (Place::OtherRouter(table), At::RouteTable(by), Why::RouterAddress) => table == by,
         (Place::Router(subnet), At::Subnet(by), Why::RouterAddress) => subnet == by,
         (Place::NetworkAcl(acl), At::NetworkAcl(by), Why::NetworkAcl) => acl == by,
-        (Place::InternetGateway(igw), At::InternetGateway(by), Why::InternetGateway) => igw == by,
+        (Place::PrivateDestination(igw), At::InternetGateway(by), Why::PrivateDestination | Why::SharedDestination)
+        | (Place::NoPublicAddress(igw), At::InternetGateway(by), Why::NoPublicAddress)
+        | (Place::PrivateSource(igw), At::InternetGateway(by), Why::PrivateSource | Why::SharedSource)
+        | (Place::Spoofed(igw), At::InternetGateway(by), Why::Spoofed) => igw == by,
+        (Place::HostSends(host), At::Host(by), Why::NotUnicast) => host == by,
+        (Place::Internet, At::Internet, Why::NoSuchHost | Why::TtlExpired) => true,
         (Place::NoSession(nat), At::NatGateway(by), Why::NatNoSession)
         | (Place::NatProtocol(nat), At::NatGateway(by), Why::NatProtocol)
         | (Place::Loop(nat), At::NatGateway(by), Why::RouteLoop)
@@ -107,7 +112,7 @@ impl Met {
         kinds.iter().for_each(|kind| self.count(kind, true));
         if let Fate::Dropped(place) = fate {
             self.count(kind_of(*place), true);
-            self.count("denied on the way out", *place == Place::SecurityGroups(sender));
+            self.count("denied on the way out", Some(*place) == by(sender, Place::SecurityGroups));
         }
     }
 }
@@ -125,7 +130,12 @@ fn kind_of(place: Place) -> &'static str {
         Place::NoSuchAddress(_) => "no such address",
         Place::OtherRouter(_) | Place::Router(_) => "router",
         Place::NetworkAcl(_) => "network acl",
-        Place::InternetGateway(_) => "internet gateway",
+        Place::PrivateDestination(_) => "private destination",
+        Place::NoPublicAddress(_) => "no public address",
+        Place::PrivateSource(_) => "private source",
+        Place::Spoofed(_) => "spoofed",
+        Place::HostSends(_) => "not unicast, by a host",
+        Place::Internet => "internet",
         Place::NoSession(_) => "no session",
         Place::NatProtocol(_) => "nat protocol",
         Place::Loop(_) => "loop",
@@ -151,7 +161,14 @@ fn new_drops(before: &[Dropped], after: &[Dropped]) -> Vec<Dropped> {
 }
 
 /// Who sends what, and to whom on its link.
-type Sent = (NetworkInterfaceId, NextHop, Datum);
+type Sent = (Party, NextHop, Datum);
+
+fn by(sender: Party, place: impl Fn(NetworkInterfaceId) -> Place) -> Option<Place> {
+    match sender {
+        Party::Interface(eni) => Some(place(eni)),
+        Party::Host(_) => None,
+    }
+}
 
 /// An engine and an oracle of one world.
 struct Lab<'a> {
@@ -178,13 +195,13 @@ impl<'a> Lab<'a> {
 
     /// One packet: what the engine makes of it, and whether the oracle agrees. Its way, and what arrived where, if it
     /// did.
-    fn check(&mut self, (sender, next, sent): Sent) -> (Vec<NetworkInterfaceId>, Option<(NetworkInterfaceId, Datum)>) {
+    fn check(&mut self, (sender, next, sent): Sent) -> (Vec<NetworkInterfaceId>, Option<(Party, Datum)>) {
         let before = self.sim.drops_in_full();
         let arrived = self.send(sender, next, sent);
         let dropped = new_drops(&before, &self.sim.drops_in_full());
         let seen_port = |session| seen_port(&self.sim, session);
         let Judgement { fate, way, kinds } = self.oracle.judge(sender, next, sent, &seen_port);
-        let context = || format!("{sent:?} by {sender} {next:?}: {fate:?}, but {:?} {dropped:?}", names(&arrived));
+        let context = || format!("{sent:?} by {sender:?} {next:?}: {fate:?}, but {:?} {dropped:?}", names(&arrived));
         self.met.judged((sender, next, sent), &fate, &kinds);
         let last = match &fate {
             Fate::Answered(then) => then,
@@ -196,13 +213,13 @@ impl<'a> Lab<'a> {
                 assert!(agrees(*place, &dropped[0]), "{}", context());
                 None
             }
-            Fate::Delivered(eni, expected) => {
+            Fate::Delivered(receiver, expected) => {
                 assert!(arrived.len() == 1 && dropped.is_empty(), "{}", context());
                 let (name, seen) = &arrived[0];
-                let port = self.sim.snapshot.eni_of(*eni).unwrap();
-                assert_eq!(*name, self.sim.snapshot.eni(port).name, "{}", context());
+                let port = self.port(*receiver);
+                assert_eq!(name, self.sim.snapshot.name(port), "{}", context());
                 assert_eq!(observed(&seen.headers), *expected, "{}", context());
-                Some((*eni, *expected))
+                Some((*receiver, *expected))
             }
             Fate::Answered(_) => panic!("{}", context()),
         };
@@ -212,16 +229,20 @@ impl<'a> Lab<'a> {
         (way, received)
     }
 
-    fn send(&mut self, sender: NetworkInterfaceId, next: NextHop, sent: Datum) -> Vec<(String, Seen)> {
+    fn port(&self, party: Party) -> u16 {
+        self.sim.snapshot.port_of(party.serial(self.world)).unwrap()
+    }
+
+    fn send(&mut self, sender: Party, next: NextHop, sent: Datum) -> Vec<(String, Seen)> {
         let snapshot = &self.sim.snapshot;
-        let port = snapshot.eni_of(sender).unwrap();
+        let port = self.port(sender);
         let mac = match next {
-            NextHop::Router => snapshot.subnet(snapshot.eni(port).subnet).router_mac.0,
             NextHop::Neighbour(eni) => self.world.network_interface(eni).unwrap().mac.0,
+            NextHop::Router => snapshot.macs(port).1.0,
         };
-        let names = snapshot.enis.iter().map(|eni| eni.name.clone());
-        let guests: Vec<_> = names.filter(|name| name.ends_with("/eth0")).collect();
-        let from = snapshot.eni(port).name.trim_end_matches("/eth0").to_owned();
+        let enis = snapshot.enis.iter().map(|eni| &eni.name).filter(|name| name.ends_with("/eth0"));
+        let guests: Vec<_> = enis.chain(snapshot.hosts.iter().map(|host| &host.name)).cloned().collect();
+        let from = snapshot.name(port).trim_end_matches("/eth0").to_owned();
         let packet = Packet { src: Some(sent.src), dst: sent.dst, ttl: sent.ttl, body: body(sent.what) };
         // Each at a time of its own, so that the newest drop is the last packet's.
         self.sim.now = minivpc_dataplane::Now(self.sim.now.0 + 1);
@@ -237,8 +258,13 @@ impl<'a> Lab<'a> {
         let Some(what) = answer(random, &arrived) else { return };
         let ttl = random.of(&random::TTLS);
         let reply = Datum { src: arrived.dst, dst: arrived.src, what, ttl };
-        let subnet = self.world.network_interface(receiver).unwrap().subnet;
-        let mut others = self.world.network_interfaces().filter(|eni| eni.subnet == subnet && eni.id != receiver);
+        let subnet_of = |party| match party {
+            Party::Interface(eni) => Some(self.world.network_interface(eni).unwrap().subnet),
+            Party::Host(_) => None,
+        };
+        let subnet = subnet_of(receiver);
+        let is_near = |eni: &&NetworkInterface| Some(eni.subnet) == subnet && Party::Interface(eni.id) != receiver;
+        let mut others = self.world.network_interfaces().filter(is_near);
         let neighbour = others.find(|eni| eni.private_ip == reply.dst);
         let next = neighbour.map_or(NextHop::Router, |eni| NextHop::Neighbour(eni.id));
         let (back, arrived) = self.check((receiver, next, reply));
@@ -307,6 +333,9 @@ fn the_walk_and_the_oracle_agree() {
     println!("{:#?}", met.0);
     if worlds >= WORLDS {
         let packets = met.0["packets"];
+        for seldom in ["private destination", "private source", "spoofed", "internet", "hairpin by public addresses"] {
+            assert!(met.0[seldom] * 400 > packets, "{seldom} is less than 0.25 % of the packets");
+        }
         for rare in [
             "delivered",
             "answered",
@@ -331,7 +360,9 @@ fn the_walk_and_the_oracle_agree() {
             "no route",
             "no such address",
             "network acl",
-            "internet gateway",
+            "no public address",
+            "out of the VPC",
+            "into the VPC",
             "no session",
             "destination check",
         ] {

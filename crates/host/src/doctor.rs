@@ -8,7 +8,7 @@ use rustix::process::{Resource, geteuid, getrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::error::HostError;
-use crate::guest::{GuestSpec, InterfaceSpec, init, network};
+use crate::guest::{GuestSpec, InterfaceSpec, Outside, init, network};
 use crate::keeper::{Home, user_namespace};
 use crate::tap::Backend;
 use crate::{netfilter, tap};
@@ -196,5 +196,7 @@ fn try_guest(findings: &mut Vec<Finding>) {
         true => good("UDP segmentation", "by the TAPs"),
         false => lacking("UDP segmentation", "not by this kernel's TAPs, which need Linux 6.2; bulk UDP is slower"),
     });
-    findings.push(finding("a guest's files", init::start(&spec), || "private layers over the host's".to_owned()));
+    findings.push(finding("a guest's files", init::start(&spec, &Outside::default()), || {
+        "private layers over the host's".to_owned()
+    }));
 }

@@ -148,11 +148,10 @@ fn address_message(index: u32, address: Ipv4Addr, prefix: u8) -> AddressMessage 
     message.header.index = index;
     message.header.prefix_len = prefix;
     let broadcast = Ipv4Addr::from(u32::from(address) | u32::MAX.checked_shr(prefix.into()).unwrap_or(0));
-    message.attributes = vec![
-        AddressAttribute::Local(IpAddr::V4(address)),
-        AddressAttribute::Address(IpAddr::V4(address)),
-        AddressAttribute::Broadcast(broadcast),
-    ];
+    message.attributes =
+        vec![AddressAttribute::Local(IpAddr::V4(address)), AddressAttribute::Address(IpAddr::V4(address))];
+    // A block of two has none (RFC 3021).
+    message.attributes.extend((prefix < 31).then_some(AddressAttribute::Broadcast(broadcast)));
     message
 }
 

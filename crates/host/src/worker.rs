@@ -57,25 +57,24 @@ impl Moving {
 pub struct Ports {
     /// The world.
     pub snapshot: Snapshot,
-    /// The TAP of each interface; none where no guest stands behind.
+    /// The TAP of each port; none where no guest stands behind.
     taps: Vec<Option<Arc<OwnedFd>>>,
     /// What they are.
     backend: Backend,
-    /// The number that an interface has in this snapshot, by the number that it always has.
+    /// The number of a port in this snapshot, by the number that it always has.
     ports: HashMap<u32, u16, FixedState>,
 }
 
 impl Ports {
-    /// `taps` are in the order of the snapshot's interfaces.
+    /// `taps` are in the order of the snapshot's ports.
     #[must_use]
     pub fn new(snapshot: Snapshot, taps: Vec<Option<Arc<OwnedFd>>>, backend: Backend) -> Self {
-        let ports = snapshot.enis.iter().zip(0..).map(|(eni, port)| (eni.serial.0, port)).collect();
+        let ports = snapshot.serials().zip(0..).map(|(serial, port)| (serial.0, port)).collect();
         Self { snapshot, taps, backend, ports }
     }
 
     fn taps(&self) -> impl Iterator<Item = (u32, &Arc<OwnedFd>)> {
-        let enis = self.snapshot.enis.iter().zip(&self.taps);
-        enis.filter_map(|(eni, tap)| Some((eni.serial.0, tap.as_ref()?)))
+        self.snapshot.serials().zip(&self.taps).filter_map(|(serial, tap)| Some((serial.0, tap.as_ref()?)))
     }
 
     fn has(&self, tap: &Arc<OwnedFd>) -> bool {
@@ -83,7 +82,8 @@ impl Ports {
     }
 }
 
-/// What epoll says when somebody has published, or wants unused flows forgotten; interfaces are named by their serials, which are shorter.
+/// What epoll says when somebody has published, or wants unused flows forgotten; ports are named by their serials,
+/// which are shorter.
 const WAKE: u64 = u64::MAX;
 
 /// Moves the frames of some TAPs of a lab.
@@ -149,7 +149,7 @@ impl Publisher {
         !have.is_empty()
     }
 
-    /// Who reads an interface's TAP: one worker, always the same, so that its frames stay in order.
+    /// Who reads a port's TAP: one worker, always the same, so that its frames stay in order.
     fn epoll_of(&self, serial: u32) -> &OwnedFd {
         &self.workers[serial as usize % self.workers.len()].epoll
     }

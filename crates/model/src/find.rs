@@ -19,6 +19,7 @@ pub enum ResourceKind {
     NetworkInterface,
     ElasticIp,
     Instance,
+    Host,
 }
 
 impl ResourceKind {
@@ -35,6 +36,7 @@ impl ResourceKind {
             Self::NetworkInterface => "network_interface",
             Self::ElasticIp => "elastic_ip",
             Self::Instance => "instance",
+            Self::Host => "host",
         }
     }
 }
@@ -103,6 +105,8 @@ finders! {
     find_security_group: security_groups, SecurityGroup => SecurityGroupId, |x, _w| (Some(x.name.as_str()), Some(x.vpc));
     find_network_acl: network_acls, NetworkAcl => NetworkAclId, |x, _w| (x.tags.name(), Some(x.vpc));
     find_nat_gateway: nat_gateways, NatGateway => NatGatewayId, |x, w| (x.tags.name(), w.vpc_of(x.subnet));
+    find_host: hosts, Host => HostId, |x, _w| (Some(x.name.as_str()), None);
+    find_internet_gateway: internet_gateways, InternetGateway => InternetGatewayId, |x, _w| (x.tags.name(), Some(x.vpc));
     find_elastic_ip: addresses, ElasticIp => AllocationId, |x, _w| (x.tags.name(), None);
 }
 
@@ -112,15 +116,38 @@ impl World {
     /// # Errors
     /// When there is none, or more than one.
     pub fn find_instance(&self, text: &str) -> Result<InstanceId, FindError> {
+        self.choose(&[ResourceKind::Instance], None, text, self.instance_candidates(text).collect())
+    }
+
+    /// The instance or host that `text` names, also by an address; `host:a` tells a host from an instance of that name.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn find_guest(&self, text: &str) -> Result<GuestId, FindError> {
+        let instances = self.instance_candidates(text).map(|Candidate { kind, id, name, vpc, value }| {
+            let value = GuestId::Instance(value);
+            Candidate { kind, id, name, vpc, value }
+        });
+        let hosts = self.hosts().map(|host| Candidate {
+            kind: ResourceKind::Host,
+            id: host.id.to_string(),
+            name: if host.address.to_string() == text { text.to_owned() } else { host.name.clone() },
+            vpc: None,
+            value: GuestId::Host(host.id),
+        });
+        self.choose(&[ResourceKind::Instance, ResourceKind::Host], None, text, instances.chain(hosts).collect())
+    }
+
+    /// An instance is also called by a private address that it has.
+    fn instance_candidates(&self, text: &str) -> impl Iterator<Item = Candidate<InstanceId>> {
         let last = text.rsplit('/').next().unwrap_or_default();
         let address = last.parse::<Ipv4Addr>().ok();
-        let candidates = self.instances().filter(|instance| !instance.is_terminated()).map(|instance| {
+        self.instances().filter(|instance| !instance.is_terminated()).map(move |instance| {
             let held = |address| self.interfaces_of(instance).any(|eni| eni.addresses().any(|a| a == address));
             let holds = address.is_some_and(held);
             let name = if holds { last } else { instance.tags.name().unwrap_or_default() };
             self.instance_candidate(instance, name, instance.id)
-        });
-        self.choose(&[ResourceKind::Instance], None, text, candidates.collect())
+        })
     }
 
     /// What a route to `text` leads to. An instance stands for its primary interface, and `instance/eth1` names

@@ -30,6 +30,24 @@ impl Hex {
     }
 }
 
+/// Stored and sent as it is written.
+macro_rules! as_text {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
 macro_rules! ids {
     ($($(#[doc = $doc:literal])* $name:ident = $prefix:literal;)*) => {$(
         $(#[doc = $doc])*
@@ -59,18 +77,7 @@ macro_rules! ids {
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
+        as_text!($name);
 
         impl FromStr for $name {
             type Err = IdError;
@@ -103,7 +110,43 @@ ids! {
     InstanceId = "i";
     /// An Elastic IP address.
     AllocationId = "eipalloc";
+    /// A host outside all VPCs; AWS has no such resource.
+    HostId = "host";
 }
+
+/// Who has a guest: network namespaces of its own with commands in them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GuestId {
+    /// An instance.
+    Instance(InstanceId),
+    /// A host outside all VPCs.
+    Host(HostId),
+}
+
+impl fmt::Display for GuestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Instance(id) => id.fmt(f),
+            Self::Host(id) => id.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for GuestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for GuestId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.parse().map(Self::Host).or_else(|_| text.parse().map(Self::Instance))
+    }
+}
+
+as_text!(GuestId);
 
 #[cfg(test)]
 mod tests {

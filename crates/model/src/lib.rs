@@ -37,4 +37,4 @@ pub use plan::{KeptRoutes, Plan, plan};
 pub use refusal::{ErrorCode, Refusal};
 pub use resource::*;
 pub use traffic::{PortRange, Traffic};
-pub use world::{AddressOwner, RouteState, World};
+pub use world::{AddressOwner, PublicAddress, RouteState, World};

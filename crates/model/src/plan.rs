@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use crate::id::*;
-use crate::op::{CreateNatGateway, CreateSubnet, CreateVpc, NewInterface, Op, RunInstance};
+use crate::op::{CreateHost, CreateNatGateway, CreateSubnet, CreateVpc, NewInterface, Op, RunInstance};
 use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::*;
 use crate::world::World;
@@ -34,13 +34,17 @@ pub fn plan(running: &World, wanted: &World, kept: &KeptRoutes) -> Result<Plan, 
     stay_at_home(running, wanted)?;
     let mut planner = Planner { world: running.clone(), ops: Vec::new(), wanted, kept };
     planner.delete_what_lies_in_subnets()?;
+    planner.take_away_addresses()?;
+    planner.disassociate_gateways()?;
     planner.take_away_rules()?;
     planner.delete_homes()?;
     planner.create_homes()?;
     planner.associate()?;
     planner.add_rules()?;
     planner.create_what_lies_in_subnets()?;
+    planner.associate_addresses()?;
     planner.add_routes()?;
+    planner.associate_gateways()?;
     planner.delete_what_nobody_uses()?;
     planner.label();
     Ok(Plan { ops: planner.ops, world: planner.world })
@@ -138,6 +142,63 @@ impl Planner<'_> {
         both(&self.world.internet_gateways, &self.wanted.internet_gateways, id).is_some_and(same)
     }
 
+    fn host_stays(&self, id: HostId) -> bool {
+        let parts = |host: &Host| (host.name.clone(), host.address, host.mac, host.serve.clone());
+        both(&self.world.hosts, &self.wanted.hosts, id).is_some_and(|(a, b)| parts(a) == parts(b))
+    }
+
+    /// What is associated otherwise is free first, so that addresses can change places; a NAT gateway's are its own.
+    fn take_away_addresses(&mut self) -> Result<(), Refusal> {
+        let (world, wanted) = (&self.world, self.wanted);
+        let goes = |address: &&Address| {
+            let other = wanted.addresses.get(&address.id).and_then(|other| other.association);
+            address.association.is_some_and(|held| world.is_an_instances(held.network_interface) && other != Some(held))
+        };
+        let mut ops: Vec<_> = world.addresses().filter(goes).map(|a| Op::DisassociateAddress(a.id)).collect();
+        ops.extend(world.hosts().filter(|host| !self.host_stays(host.id)).map(|host| Op::DeleteHost(host.id)));
+        self.push_all(ops)
+    }
+
+    fn associate_addresses(&mut self) -> Result<(), Refusal> {
+        let mut ops = Vec::new();
+        for wanted in self.wanted.addresses() {
+            let Some(Association { network_interface, private_ip }) = wanted.association else { continue };
+            if self.world.address(wanted.id)?.association.is_none() {
+                let (allocation, private_ip) = (wanted.id, Some(private_ip));
+                let allow_reassociation = false;
+                ops.push(Op::AssociateAddress { allocation, network_interface, private_ip, allow_reassociation });
+            }
+        }
+        self.push_all(ops)
+    }
+
+    /// Also what a gateway keeps in the end: meanwhile its table may hold routes that it may not have.
+    fn disassociate_gateways(&mut self) -> Result<(), Refusal> {
+        let changes = |gateway: &&InternetGateway| {
+            let Some(table) = gateway.route_table else { return false };
+            let wanted = self.wanted.internet_gateways.get(&gateway.id).and_then(|wanted| wanted.route_table);
+            let routes = |world: &World| world.route_table(table).map(|table| table.routes.clone()).unwrap_or_default();
+            let meaning = |routes: Vec<Route>| routes.iter().map(|r| (r.destination, r.target)).collect::<Vec<_>>();
+            wanted != Some(table) || meaning(routes(&self.world)) != meaning(routes(self.wanted))
+        };
+        let gone = self.world.internet_gateways().filter(changes).map(|gateway| gateway.id);
+        self.push_all(gone.map(Op::DisassociateGatewayRouteTable).collect())
+    }
+
+    fn associate_gateways(&mut self) -> Result<(), Refusal> {
+        let mut ops = Vec::new();
+        for wanted in self.wanted.internet_gateways() {
+            let (has, gateway) = (self.world.internet_gateway(wanted.id)?, wanted.id);
+            if let Some(route_table) = wanted.route_table.filter(|_| has.route_table.is_none()) {
+                ops.push(Op::AssociateGatewayRouteTable { route_table, gateway });
+            }
+            if has.passes_asymmetric_return != wanted.passes_asymmetric_return {
+                ops.push(Op::ModifyAsymmetricReturn { gateway, passes: wanted.passes_asymmetric_return });
+            }
+        }
+        self.push_all(ops)
+    }
+
     fn delete_what_lies_in_subnets(&mut self) -> Result<(), Refusal> {
         let gone = self.world.instances().filter(|i| !i.is_terminated() && !self.instance_stays(i));
         let mut ops: Vec<_> = gone.map(|instance| Op::TerminateInstance(instance.id)).collect();
@@ -231,7 +292,8 @@ impl Planner<'_> {
         }
         let (world, mut ops) = (&self.world, Vec::new());
         let igws = wanted.internet_gateways().filter(|igw| !world.internet_gateways.contains_key(&igw.id));
-        ops.extend(igws.map(|igw| Op::AttachInternetGateway(igw.clone())));
+        // Its table comes when its routes are there.
+        ops.extend(igws.map(|igw| Op::AttachInternetGateway(InternetGateway { route_table: None, ..igw.clone() })));
         for Subnet { id, vpc, cidr, availability_zone, tags, origin, .. } in wanted.subnets().cloned() {
             if !world.subnets.contains_key(&id) {
                 ops.push(Op::CreateSubnet(CreateSubnet { id, vpc, cidr, availability_zone, tags, origin }));
@@ -255,6 +317,11 @@ impl Planner<'_> {
         for Address { id, public_ip, tags, origin, .. } in wanted.addresses().cloned() {
             if !world.addresses.contains_key(&id) {
                 ops.push(Op::AllocateAddress { id, public_ip, tags, origin });
+            }
+        }
+        for Host { id, name, address, mac, serve, origin, .. } in wanted.hosts().cloned() {
+            if !world.hosts.contains_key(&id) {
+                ops.push(Op::CreateHost(CreateHost { id, name, address, mac, serve, origin }));
             }
         }
         self.push_all(ops)
@@ -328,6 +395,10 @@ impl Planner<'_> {
             match self.world.instances.get(&instance.id).filter(|instance| !instance.is_terminated()) {
                 None => ops.push(Op::RunInstance(self.run_instance(instance)?)),
                 Some(has) => {
+                    if has.associate_public_ip != instance.associate_public_ip {
+                        let (instance, associate) = (instance.id, instance.associate_public_ip);
+                        ops.push(Op::ModifyAssociatePublicIp { instance, associate });
+                    }
                     for id in &has.network_interfaces {
                         self.modify_interface(*id, &mut ops)?;
                     }
@@ -387,7 +458,7 @@ impl Planner<'_> {
         let new = wanted.secondary_private_ips.iter().filter(|a| !has.secondary_private_ips.contains(a));
         let addresses: Vec<_> = new.copied().collect();
         if !addresses.is_empty() {
-            ops.push(Op::AssignPrivateIpAddresses { network_interface, addresses });
+            ops.push(Op::AssignPrivateIpAddresses { network_interface, addresses, allow_reassignment: false });
         }
         Ok(())
     }
@@ -442,7 +513,8 @@ impl Planner<'_> {
             addresses: tags, origin;
             network_interfaces: secondary_private_ips, tags, origin;
             nat_gateways: tags, origin;
-            instances: associate_public_ip, tags, origin;
+            instances: tags, origin;
+            hosts: origin;
         }
         for (id, table) in &mut self.world.route_tables {
             let Some(wanted) = self.wanted.route_tables.get(id) else { continue };

@@ -288,6 +288,10 @@ pub struct InternetGateway {
     pub id: InternetGatewayId,
     /// The VPC it is attached to.
     pub vpc: VpcId,
+    /// Its edge association: the table for what comes in by it.
+    pub route_table: Option<RouteTableId>,
+    /// The switch of R-37: what its table leads to a middlebox may be answered past that.
+    pub passes_asymmetric_return: bool,
     /// Tags.
     pub tags: Tags,
     /// Where it came from.
@@ -301,12 +305,21 @@ pub struct Address {
     pub id: AllocationId,
     /// The public address.
     pub public_ip: Ipv4Addr,
-    /// The interface it belongs to.
-    pub network_interface: Option<NetworkInterfaceId>,
+    /// What it stands for.
+    pub association: Option<Association>,
     /// Tags.
     pub tags: Tags,
     /// Where it came from.
     pub origin: Origin,
+}
+
+/// What an Elastic IP address stands for: one private address of one interface (IGW-7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Association {
+    /// The interface.
+    pub network_interface: NetworkInterfaceId,
+    /// Its address.
+    pub private_ip: Ipv4Addr,
 }
 
 /// A network interface.
@@ -324,6 +337,8 @@ pub struct NetworkInterface {
     pub private_ip: Ipv4Addr,
     /// Further private addresses, in the order in which they were given.
     pub secondary_private_ips: Vec<Ipv4Addr>,
+    /// What Amazon's pool has lent for the primary address (IGW-8).
+    pub public_ip: Option<Ipv4Addr>,
     /// Its groups; none for a NAT gateway's (NAT-4).
     pub groups: Vec<SecurityGroupId>,
     /// SDC-0.
@@ -427,7 +442,7 @@ pub struct Instance {
     pub image: Image,
     /// Its interfaces, by device index; gone when it is terminated.
     pub network_interfaces: Vec<NetworkInterfaceId>,
-    /// Asked for a public address from Amazon's pool.
+    /// Asked for a public address from Amazon's pool (IGW-8).
     pub associate_public_ip: bool,
     /// Tags.
     pub tags: Tags,
@@ -492,6 +507,52 @@ impl Image {
             Self::AmazonLinux2 => 255,
             Self::AmazonLinux2023 => 127,
             Self::Ubuntu => 64,
+        }
+    }
+}
+
+/// A host outside all VPCs, on the internet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its id.
+    pub id: HostId,
+    /// Its number in flow state.
+    pub serial: Serial,
+    /// Its name in DNS.
+    pub name: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its MAC address.
+    pub mac: MacAddress,
+    /// What it answers by itself.
+    pub serve: Vec<Service>,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// What a host can answer without commands of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// HTTP on TCP port 80.
+    Http,
+    /// HTTP over TLS on TCP port 443, with a certificate of the lab's own authority.
+    Https,
+    /// Time, by NTP on UDP port 123.
+    Ntp,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Http, Self::Https, Self::Ntp];
+
+    /// As lab files write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Ntp => "ntp",
         }
     }
 }

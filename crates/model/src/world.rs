@@ -22,7 +22,10 @@ pub struct World {
     pub(crate) network_interfaces: BTreeMap<NetworkInterfaceId, NetworkInterface>,
     pub(crate) nat_gateways: BTreeMap<NatGatewayId, NatGateway>,
     pub(crate) instances: BTreeMap<InstanceId, Instance>,
+    pub(crate) hosts: BTreeMap<HostId, Host>,
     pub(crate) last_serial: u32,
+    /// Addresses of Amazon's pool that were lent so far.
+    pub(crate) last_public: u32,
 }
 
 /// AWS's `State` of a route.
@@ -41,6 +44,17 @@ pub enum AddressOwner {
     Reserved,
     /// An interface.
     NetworkInterface(NetworkInterfaceId),
+}
+
+/// A public address that stands for a private one (IGW-2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PublicAddress {
+    /// The public one.
+    pub public_ip: Ipv4Addr,
+    /// Whose.
+    pub network_interface: NetworkInterfaceId,
+    /// The private one.
+    pub private_ip: Ipv4Addr,
 }
 
 macro_rules! tables {
@@ -83,6 +97,8 @@ tables! {
     nat_gateways, nat_gateway: NatGatewayId => NatGateway, NatGatewayNotFound, "NatGatewayId", "natGateway";
     /// All instances, by id.
     instances, instance: InstanceId => Instance, InvalidInstanceIdNotFound, "InstanceId", "instance";
+    /// All hosts outside the VPCs, by id.
+    hosts, host: HostId => Host, InvalidHostIdNotFound, "HostId", "host";
 }
 
 impl World {
@@ -111,6 +127,19 @@ impl World {
         if there { RouteState::Active } else { RouteState::Blackhole }
     }
 
+    /// All public addresses that stand for private ones: Elastic IPs, and those from Amazon's pool.
+    pub fn public_addresses(&self) -> impl Iterator<Item = PublicAddress> {
+        let elastic = self.addresses.values().filter_map(|address| {
+            let Association { network_interface, private_ip } = address.association?;
+            Some(PublicAddress { public_ip: address.public_ip, network_interface, private_ip })
+        });
+        let lent = self.network_interfaces.values().filter_map(|eni| {
+            let (network_interface, private_ip) = (eni.id, eni.private_ip);
+            Some(PublicAddress { public_ip: eni.public_ip?, network_interface, private_ip })
+        });
+        elastic.chain(lent)
+    }
+
     /// Who holds `address` in `subnet`; `None` if it is free.
     #[must_use]
     pub fn address_owner(&self, subnet: &Subnet, address: Ipv4Addr) -> Option<AddressOwner> {
@@ -128,6 +157,11 @@ impl World {
             Attachment::Instance { instance, .. } => self.instances.get(&instance).is_some_and(Instance::is_running),
             Attachment::NatGateway(_) => true,
         }
+    }
+
+    pub(crate) fn is_an_instances(&self, eni: NetworkInterfaceId) -> bool {
+        let eni = self.network_interfaces.get(&eni);
+        eni.is_some_and(|eni| matches!(eni.attachment, Attachment::Instance { .. }))
     }
 
     pub(crate) fn next_serial(&mut self) -> Serial {

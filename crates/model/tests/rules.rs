@@ -296,3 +296,205 @@ fn nat_4_sg_10_a_gateway_has_an_interface_of_its_subnet_and_no_groups() {
     assert_eq!(eni.private_ip, Ipv4Addr::new(10, 0, 0, 4), "an address of the subnet");
     assert!(eni.groups.is_empty());
 }
+
+/// A VPC with an internet gateway, two instances and an Elastic IP address.
+struct Public {
+    small: Small,
+    web: NetworkInterfaceId,
+    other: NetworkInterfaceId,
+    elastic: AllocationId,
+}
+
+fn public() -> Public {
+    let mut small = small();
+    small.builder.internet_gateway(small.vpc);
+    let web = small.builder.instance(small.subnet, "web", "10.0.0.10", &[], true);
+    let other = small.builder.instance(small.subnet, "other", "10.0.0.11", &[], true);
+    let elastic = small.builder.elastic_ip("203.0.113.9");
+    Public { small, web, other, elastic }
+}
+
+impl Public {
+    fn associate(&self, network_interface: NetworkInterfaceId, private_ip: Option<&str>, again: bool) -> Op {
+        let private_ip = private_ip.map(|ip| ip.parse().unwrap());
+        Op::AssociateAddress { allocation: self.elastic, network_interface, private_ip, allow_reassociation: again }
+    }
+
+    fn world(&mut self) -> &mut World {
+        &mut self.small.builder.world
+    }
+
+    fn instance_of(&self, eni: NetworkInterfaceId) -> InstanceId {
+        match self.small.builder.world.network_interface(eni).unwrap().attachment {
+            Attachment::Instance { instance, .. } => instance,
+            Attachment::NatGateway(_) => panic!("a gateway's"),
+        }
+    }
+
+    fn lent(&self) -> Option<Ipv4Addr> {
+        self.small.builder.world.network_interface(self.web).unwrap().public_ip
+    }
+}
+
+#[test]
+fn igw_7_an_elastic_ip_stands_for_one_private_address_and_moves_if_asked_to() {
+    let mut p = public();
+    assert_eq!(p.small.refusal(p.associate(p.web, Some("10.0.0.77"), false)).code, ErrorCode::InvalidParameterValue);
+    let op = p.associate(p.web, None, false);
+    p.small.builder.apply(op);
+    assert_eq!(p.small.refusal(p.associate(p.other, None, false)).code, ErrorCode::ResourceAlreadyAssociated);
+    assert_eq!(p.small.refusal(Op::ReleaseAddress(p.elastic)).code, ErrorCode::InvalidIpAddressInUse);
+    let op = p.associate(p.other, None, true);
+    p.small.builder.apply(op);
+    let held = p.world().public_addresses().map(|public| (public.network_interface, public.private_ip));
+    assert_eq!(held.collect::<Vec<_>>(), [(p.other, Ipv4Addr::new(10, 0, 0, 11))]);
+    // Another one for the same address takes its place.
+    let second = p.small.builder.elastic_ip("203.0.113.10");
+    let (network_interface, private_ip) = (p.other, None);
+    let op = |allow_reassociation| Op::AssociateAddress {
+        allocation: second,
+        network_interface,
+        private_ip,
+        allow_reassociation,
+    };
+    assert_eq!(p.small.refusal(op(false)).code, ErrorCode::ResourceAlreadyAssociated);
+    p.small.builder.apply(op(true));
+    assert!(p.small.builder.world.address(p.elastic).unwrap().association.is_none());
+}
+
+#[test]
+fn igw_7_an_elastic_ip_goes_with_the_secondary_address_that_it_stands_for() {
+    let mut p = public();
+    let addresses = vec![Ipv4Addr::new(10, 0, 0, 50)];
+    let assign = |network_interface, allow_reassignment| Op::AssignPrivateIpAddresses {
+        network_interface,
+        addresses: addresses.clone(),
+        allow_reassignment,
+    };
+    p.small.builder.apply(assign(p.web, false));
+    let op = p.associate(p.web, Some("10.0.0.50"), false);
+    p.small.builder.apply(op);
+    assert_eq!(p.small.refusal(assign(p.other, false)).code, ErrorCode::InvalidIpAddressInUse);
+    p.small.builder.apply(assign(p.other, true));
+    let held = |world: &World| world.public_addresses().map(|public| public.network_interface).collect::<Vec<_>>();
+    assert_eq!(held(p.world()), [p.other]);
+    let gone = Op::UnassignPrivateIpAddresses { network_interface: p.other, addresses };
+    p.small.builder.apply(gone);
+    assert!(held(p.world()).is_empty());
+    // A primary address is nobody else's.
+    let addresses = vec![Ipv4Addr::new(10, 0, 0, 11)];
+    let op = Op::AssignPrivateIpAddresses { network_interface: p.web, addresses, allow_reassignment: true };
+    assert_eq!(p.small.refusal(op).code, ErrorCode::InvalidIpAddressInUse);
+}
+
+#[test]
+fn igw_7_without_an_internet_gateway_there_is_nothing_to_associate() {
+    let mut small = small();
+    let network_interface = small.builder.instance(small.subnet, "web", "10.0.0.10", &[], true);
+    let allocation = small.builder.elastic_ip("203.0.113.9");
+    let (private_ip, allow_reassociation) = (None, false);
+    let op = Op::AssociateAddress { allocation, network_interface, private_ip, allow_reassociation };
+    assert_eq!(small.refusal(op).code, ErrorCode::GatewayNotAttached);
+}
+
+#[test]
+fn igw_8_a_lent_address_goes_with_a_stop_and_for_an_elastic_ip_and_comes_again_as_another() {
+    let mut p = public();
+    let instance = p.instance_of(p.web);
+    assert_eq!(p.lent(), None);
+    p.small.builder.apply(Op::ModifyAssociatePublicIp { instance, associate: true });
+    let first = p.lent().expect("an address");
+    p.small.builder.apply(Op::StopInstance(instance));
+    assert_eq!(p.lent(), None);
+    p.small.builder.apply(Op::StartInstance(instance));
+    let second = p.lent().expect("another address");
+    assert_ne!(first, second);
+    let op = p.associate(p.web, None, false);
+    p.small.builder.apply(op);
+    assert_eq!(p.lent(), None);
+    p.small.builder.apply(Op::DisassociateAddress(p.elastic));
+    assert!(p.lent().is_some_and(|third| third != second));
+    let igw = p.world().internet_gateways().next().unwrap().id;
+    assert_eq!(p.small.refusal(Op::DetachInternetGateway(igw)).code, ErrorCode::DependencyViolation);
+}
+
+#[test]
+fn no_two_have_the_same_public_address() {
+    let mut p = public();
+    p.small.builder.host("example.com", "192.0.2.1");
+    let allocate = |public_ip| Op::AllocateAddress {
+        id: AllocationId::from_seed(2000),
+        public_ip,
+        tags: Tags::default(),
+        origin: Origin::default(),
+    };
+    assert_eq!(p.small.refusal(allocate(Ipv4Addr::new(192, 0, 2, 1))).code, ErrorCode::InvalidIpAddressInUse);
+    for nobodys in [[10, 0, 0, 1], [100, 64, 0, 1], [127, 0, 0, 1], [169, 254, 0, 1], [224, 0, 0, 1]] {
+        assert_eq!(p.small.refusal(allocate(nobodys.into())).code, ErrorCode::InvalidParameterValue, "{nobodys:?}");
+    }
+    p.small.accepts(allocate(Ipv4Addr::new(192, 0, 2, 2)));
+}
+
+#[test]
+fn r_31_r_34_a_gateways_table_is_no_main_one_and_leads_only_whole_blocks_to_interfaces() {
+    let mut p = public();
+    let (vpc, subnet, appliance) = (p.small.vpc, p.small.subnet, p.web);
+    let gateway = p.world().internet_gateways().next().unwrap().id;
+    let home = p.small.builder.subnet(vpc, "application", "10.0.1.0/24");
+    let (own, main) = {
+        let table = p.small.builder.route_table(vpc, home);
+        p.small.builder.apply(Op::DisassociateRouteTable(home));
+        (table, p.world().vpc(vpc).unwrap().main_route_table)
+    };
+    let associate = |route_table| Op::AssociateGatewayRouteTable { route_table, gateway };
+    assert_eq!(p.small.refusal(associate(main)).code, ErrorCode::InvalidParameterValue);
+    let create = |destination: &str, target| Op::CreateRoute {
+        route_table: own,
+        destination: destination.parse().unwrap(),
+        target,
+        origin: Origin::default(),
+    };
+    // Wrong before the association, and wrong after it.
+    let wrong = [
+        create("0.0.0.0/0", RouteTarget::InternetGateway(gateway)),
+        create("8.8.8.8/32", RouteTarget::NetworkInterface(appliance)),
+        create("0.0.0.0/0", RouteTarget::NetworkInterface(appliance)),
+    ];
+    for op in &wrong {
+        let mut world = p.small.builder.world.clone();
+        world.apply(op.clone()).unwrap();
+        assert_eq!(world.apply(associate(own)).unwrap_err().code, ErrorCode::InvalidParameterValue, "{op:?}");
+    }
+    p.small.builder.apply(associate(own));
+    let nat = p.small.builder.nat_gateway(subnet, "nat", "10.0.0.200");
+    for op in wrong.into_iter().chain([create("10.0.1.0/24", RouteTarget::NatGateway(nat))]) {
+        assert_eq!(p.small.refusal(op.clone()).code, ErrorCode::InvalidParameterValue, "{op:?}");
+    }
+    p.small.accepts(create("10.0.1.0/24", RouteTarget::NetworkInterface(appliance)));
+    let whole = Op::ReplaceRoute {
+        route_table: own,
+        destination: "10.0.0.0/16".parse().unwrap(),
+        target: RouteTarget::NetworkInterface(appliance),
+        origin: Origin::default(),
+    };
+    p.small.accepts(whole);
+    assert_eq!(p.small.refusal(Op::DeleteRouteTable(own)).code, ErrorCode::DependencyViolation);
+    let becomes_main = Op::ReplaceMainRouteTable { vpc, route_table: own };
+    assert_eq!(p.small.refusal(becomes_main).code, ErrorCode::InvalidParameterValue);
+}
+
+#[test]
+fn igw_1_a_vpc_has_one_internet_gateway() {
+    let mut p = public();
+    let (id, vpc) = (InternetGatewayId::from_seed(3000), p.small.vpc);
+    let gateway = InternetGateway {
+        id,
+        vpc,
+        route_table: None,
+        passes_asymmetric_return: false,
+        tags: Tags::default(),
+        origin: Origin::default(),
+    };
+    assert_eq!(p.small.refusal(Op::AttachInternetGateway(gateway)).code, ErrorCode::ResourceAlreadyAssociated);
+    assert!(p.world().vpc(vpc).unwrap().internet_gateway.is_some());
+}

@@ -82,6 +82,16 @@ impl Packet {
         Self { ttl, ..self }
     }
 
+    /// The same UDP with so many bytes of payload.
+    ///
+    /// # Panics
+    /// If it isn't UDP.
+    #[must_use]
+    pub fn with_length(self, length: usize) -> Self {
+        let Body::Udp { from, to, .. } = self.body else { panic!("not UDP") };
+        Self { body: Body::Udp { from, to, length }, ..self }
+    }
+
     /// The same with a source address that may not be the sender's.
     #[must_use]
     pub fn from(self, src: Ipv4Addr) -> Self {

@@ -7,7 +7,7 @@ use minivpc_model::*;
 use minivpc_packet::tcp_flags;
 
 use crate::frame::{Body, Packet};
-use crate::oracle::{Datum, NextHop, Tcp, What};
+use crate::oracle::{Datum, NextHop, Party, Tcp, What};
 use crate::worlds::Builder;
 
 /// A small generator with a seed (SplitMix64).
@@ -65,6 +65,10 @@ const PORTS: [u16; 5] = [22, 53, 80, 443, 40_000];
 /// TTLs of packets: most survive every gateway.
 pub const TTLS: [u8; 6] = [255, 255, 255, 64, 2, 1];
 
+/// Hosts of the internet, some behind each of those routes.
+const HOSTS: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 200), Ipv4Addr::new(198, 51, 100, 7)];
+
 /// Destinations of routes out of the VPC, one inside the other.
 const OUTSIDE: [&str; 6] = ["0.0.0.0/0", "0.0.0.0/0", "10.0.0.0/8", "192.0.0.0/16", "192.0.2.0/24", "192.0.2.128/25"];
 
@@ -76,7 +80,24 @@ pub fn world(random: &mut Random) -> World {
         let block = if random.one_in(2) { 0 } else { number };
         vpc(random, &mut b, number, block);
     }
+    for (number, address) in HOSTS.iter().enumerate() {
+        b.host(&format!("host-{number}"), &address.to_string());
+    }
+    make_public(random, &mut b);
     b.world
+}
+
+/// Some interfaces of VPCs on the internet get a public address.
+fn make_public(random: &mut Random, b: &mut Builder) {
+    let on_the_internet = |eni: &NetworkInterface| {
+        let vpc = b.world.subnet(eni.subnet).unwrap().vpc;
+        b.world.vpc(vpc).unwrap().internet_gateway.is_some()
+    };
+    let guests: Vec<_> = b.world.network_interfaces().filter(|eni| is_guest(eni) && on_the_internet(eni)).collect();
+    let chosen: Vec<_> = guests.into_iter().map(|eni| eni.id).filter(|_| random.one_in(2)).collect();
+    for (number, eni) in (1..).zip(chosen) {
+        b.public(eni, &format!("203.0.113.{number}"));
+    }
 }
 
 fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
@@ -129,7 +150,14 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
     let mut gateways = Vec::new();
     for (n, subnet) in subnets.iter().enumerate() {
         if random.one_in(2) {
-            let nat = b.nat_gateway(*subnet, &format!("nat-{number}-{n}"), &format!("10.{block}.{n}.200"));
+            let connectivity = match igw {
+                Some(_) if random.one_in(2) => {
+                    Connectivity::Public(vec![b.elastic_ip(&format!("203.0.113.{}", 100 + 10 * number + n))])
+                }
+                _ => Connectivity::Private,
+            };
+            let (name, ip) = (format!("nat-{number}-{n}"), format!("10.{block}.{n}.200"));
+            let nat = b.nat_gateway_of_kind(*subnet, &name, &ip, connectivity);
             gateways.push((n, RouteTarget::NatGateway(nat)));
         }
         for host in 0..1 + random.below(2) {
@@ -206,11 +234,18 @@ pub fn changed(random: &mut Random, world: &World) -> World {
     let interfaces: Vec<_> = world.network_interfaces().filter(|eni| is_guest(eni)).collect();
     let gateways: Vec<_> = world.nat_gateways().filter(|nat| nat.is_available()).collect();
     let groups: Vec<_> = world.security_groups().collect();
+    let elastic: Vec<_> = world.addresses().collect();
     for _ in 0..1 + random.below(4) {
         let table = tables[random.below(tables.len())];
         let route = table.routes.get(random.below(table.routes.len() + 1));
         let eni = interfaces[random.below(interfaces.len())];
-        let op = match (random.below(6), route) {
+        let op = match (random.below(8), route) {
+            (6, _) if !elastic.is_empty() => {
+                let (allocation, network_interface) = (elastic[random.below(elastic.len())].id, eni.id);
+                let (private_ip, allow_reassociation) = (None, true);
+                Op::AssociateAddress { allocation, network_interface, private_ip, allow_reassociation }
+            }
+            (7, _) if !elastic.is_empty() => Op::DisassociateAddress(elastic[random.below(elastic.len())].id),
             (0, Some(route)) => Op::DeleteRoute { route_table: table.id, destination: route.destination },
             (1, Some(route)) => {
                 let (route_table, destination) = (table.id, route.destination);
@@ -302,6 +337,14 @@ pub fn far(world: &World) -> Vec<(NetworkInterfaceId, Ipv4Addr)> {
     if two.is_empty() { between(1) } else { two }
 }
 
+/// Does its subnet's default route lead to an internet gateway?
+fn is_near_the_internet(world: &World, eni: &NetworkInterface) -> bool {
+    let table = world.route_table_of(world.subnet(eni.subnet).unwrap()).unwrap();
+    let leads_out =
+        |route: &Route| route.destination.prefix_len() == 0 && matches!(route.target, RouteTarget::InternetGateway(_));
+    is_guest(eni) && table.routes.iter().any(leads_out)
+}
+
 fn is_guest(eni: &NetworkInterface) -> bool {
     matches!(eni.attachment, Attachment::Instance { .. })
 }
@@ -319,12 +362,8 @@ fn gateways_between(world: &World, from: &NetworkInterface, to: &NetworkInterfac
     std::iter::successors(next(&from.subnet), next).take(3).count()
 }
 
-/// A packet that an instance of the world sends, and its next hop. `far` are [`far`]'s pairs.
-pub fn packet(
-    random: &mut Random,
-    world: &World,
-    far: &[(NetworkInterfaceId, Ipv4Addr)],
-) -> (NetworkInterfaceId, NextHop, Datum) {
+/// A packet that somebody of the world sends, and its next hop. `far` are [`far`]'s pairs.
+pub fn packet(random: &mut Random, world: &World, far: &[(NetworkInterfaceId, Ipv4Addr)]) -> (Party, NextHop, Datum) {
     let (from, to) = (random.of(&PORTS), random.of(&PORTS));
     let what = match random.below(10) {
         0 | 1 => What::Echo(from),
@@ -338,7 +377,33 @@ pub fn packet(
     if !far.is_empty() && random.one_in(3) {
         let (sender, dst) = random.of(far);
         let src = world.network_interface(sender).unwrap().private_ip;
-        return (sender, NextHop::Router, Datum { src, dst, what, ttl });
+        return (Party::Interface(sender), NextHop::Router, Datum { src, dst, what, ttl });
+    }
+    let publics: Vec<_> = world.public_addresses().map(|public| public.public_ip).collect();
+    let outside = |random: &mut Random| match publics.is_empty() || random.one_in(3) {
+        true => random.of(&HOSTS),
+        false => random.of(&publics),
+    };
+    let near_the_internet: Vec<_> = world.network_interfaces().filter(|eni| is_near_the_internet(world, eni)).collect();
+    if !near_the_internet.is_empty() && random.one_in(6) {
+        let sender = near_the_internet[random.below(near_the_internet.len())];
+        let dst = match random.below(8) {
+            0 => random.of(&[Ipv4Addr::new(172, 16, 0, 1), Ipv4Addr::new(100, 64, 0, 1)]),
+            _ => outside(random),
+        };
+        return (Party::Interface(sender.id), NextHop::Router, Datum { src: sender.private_ip, dst, what, ttl });
+    }
+    let hosts: Vec<_> = world.hosts().collect();
+    if !hosts.is_empty() && random.one_in(6) {
+        let sender = hosts[random.below(hosts.len())];
+        let src = match random.below(12) {
+            0 => random.of(&[Ipv4Addr::new(10, 0, 0, 10), Ipv4Addr::new(100, 64, 0, 1)]),
+            1 | 2 => outside(random),
+            3 => Ipv4Addr::new(224, 0, 0, 5),
+            _ => sender.address,
+        };
+        let dst = outside(random);
+        return (Party::Host(sender.id), NextHop::Router, Datum { src, dst, what, ttl });
     }
     let all: Vec<_> = world.network_interfaces().collect();
     let guests: Vec<_> = all.iter().filter(|eni| is_guest(eni)).collect();
@@ -348,7 +413,7 @@ pub fn packet(
     let other = if random.one_in(10) { all[random.below(all.len())] } else { near[random.below(near.len())] };
     let groups_and_nobody = [Ipv4Addr::new(224, 0, 0, 5), Ipv4Addr::BROADCAST, Ipv4Addr::new(0, 0, 0, 9)];
     let dst = match random.below(30) {
-        0 | 4 | 5 | 7 => Ipv4Addr::new(192, 0, 2, random.of(&[1, 200])),
+        0 | 4 | 5 | 7 => Ipv4Addr::new(192, 0, 2, random.of(&[1, 200, 77])),
         1 => Ipv4Addr::new(10, 0, 3, 77),
         2 | 6 => {
             random.of(&[Ipv4Addr::new(10, 200, 0, 1), Ipv4Addr::new(10, 0, 1, 1), Ipv4Addr::new(169, 254, 169, 254)])
@@ -371,7 +436,7 @@ pub fn packet(
         }
         _ => NextHop::Router,
     };
-    (sender.id, next, Datum { src, dst, what, ttl })
+    (Party::Interface(sender.id), next, Datum { src, dst, what, ttl })
 }
 
 /// What the packet is made of.

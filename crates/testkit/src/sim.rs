@@ -1,14 +1,14 @@
 //! An engine with simulated hosts on virtual time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{ArpEthIpv4Packet, ArpOperation, ArpPacket, PacketBuilder};
 use minivpc_dataplane::state::NatKey;
 use minivpc_dataplane::{
-    Cache, DropReason, Dropped, Engine, EniKind, Journey, Kind, Now, Probe, Sent, Snapshot, compile,
+    Cache, DropReason, Dropped, Engine, EniKind, HOST_TTL, Journey, Kind, Now, Port, Probe, Sent, Snapshot, compile,
 };
-use minivpc_model::{NetworkInterfaceId, World};
+use minivpc_model::{Serial, World};
 use minivpc_packet::{Mac, VnetHeader};
 
 use crate::frame::{Packet, Seen, cut, sum};
@@ -30,8 +30,8 @@ pub struct Sim {
     pub now: Now,
     /// The flows of its only worker.
     pub cache: Cache,
-    hosts: BTreeMap<NetworkInterfaceId, Host>,
-    received: BTreeMap<NetworkInterfaceId, Vec<Seen>>,
+    hosts: BTreeMap<Serial, Host>,
+    received: BTreeMap<Serial, Vec<Seen>>,
     queue: VecDeque<(u16, VnetHeader, Vec<u8>)>,
     silent: bool,
 }
@@ -59,7 +59,8 @@ impl Sim {
     /// The world changes; flows live on, and so do the hosts that stay.
     pub fn publish(&mut self, world: &World) {
         self.snapshot = compile(world, self.snapshot.generation + 1).unwrap();
-        self.hosts.retain(|id, _| self.snapshot.eni_of(*id).is_some());
+        let stay: BTreeSet<_> = self.snapshot.serials().collect();
+        self.hosts.retain(|serial, _| stay.contains(serial));
         self.add_hosts();
     }
 
@@ -68,25 +69,32 @@ impl Sim {
             let EniKind::Guest { default_ttl, .. } = eni.kind else { continue };
             let host = || Host { mac: eni.mac.0, ttl: default_ttl, ..Host::default() };
             let ips = eni.addresses().filter_map(|ip| if let IpAddr::V4(v4) = ip { Some(v4) } else { None });
-            self.hosts.entry(eni.id).or_insert_with(host).ips = ips.collect();
+            self.hosts.entry(eni.serial).or_insert_with(host).ips = ips.collect();
+        }
+        for outside in &self.snapshot.hosts {
+            let IpAddr::V4(ip) = outside.ip else { continue };
+            let host = Host { ips: vec![ip], mac: outside.mac.0, ttl: HOST_TTL, ..Host::default() };
+            self.hosts.entry(outside.serial).or_insert(host);
         }
     }
 
     fn host(&self, port: u16) -> &Host {
-        &self.hosts[&self.snapshot.eni(port).id]
+        &self.hosts[&self.snapshot.serial(port)]
     }
 
-    /// The port of an instance's first interface.
+    /// The port of an instance's first interface, or of a host.
     #[must_use]
-    pub fn port(&self, instance: &str) -> u16 {
-        let name = format!("{instance}/eth0");
-        let found = self.snapshot.enis.iter().position(|eni| eni.name == name);
-        found.unwrap_or_else(|| panic!("no instance '{instance}'")) as u16
+    pub fn port(&self, name: &str) -> u16 {
+        let primary = format!("{name}/eth0");
+        let instance = self.snapshot.enis.iter().position(|eni| eni.name == primary).map(|index| index as u16);
+        let host = || self.snapshot.hosts.iter().position(|host| host.name == name);
+        let host = || host().map(|index| self.snapshot.port_of_host(index as u16));
+        instance.or_else(host).unwrap_or_else(|| panic!("no instance or host '{name}'"))
     }
 
     /// Somebody listens on this port of the instance.
     pub fn open(&mut self, instance: &str, port: u16) {
-        let at = self.snapshot.eni(self.port(instance)).id;
+        let at = self.snapshot.serial(self.port(instance));
         self.hosts.get_mut(&at).unwrap().open.insert(port);
     }
 
@@ -100,9 +108,14 @@ impl Sim {
     /// nobody has anything left to say.
     pub fn send(&mut self, from: &str, packet: &Packet) {
         let port = self.port(from);
-        let subnet = self.snapshot.subnet(self.snapshot.eni(port).subnet);
-        let (on_link, router) = (subnet.cidr.contains(&packet.dst), subnet.router);
-        let next_hop = if on_link { packet.dst } else { router };
+        let next_hop = match self.snapshot.port(port) {
+            Port::Eni(eni) => {
+                let subnet = self.snapshot.subnet(self.snapshot.eni(eni).subnet);
+                if subnet.cidr.contains(&packet.dst) { packet.dst } else { subnet.router }
+            }
+            // Whoever it asks for, its router answers.
+            Port::Host(_) => packet.dst,
+        };
         if let Some(mac) = self.arp(from, next_hop) {
             self.send_to_mac(from, packet, mac);
         }
@@ -119,8 +132,7 @@ impl Sim {
     /// The same with an identification, cut into fragments for a link of `mtu` bytes; `order` says which are sent.
     pub fn send_fragments(&mut self, from: &str, packet: &Packet, id: u16, mtu: u16, order: &[usize]) {
         let port = self.port(from);
-        let subnet = self.snapshot.subnet(self.snapshot.eni(port).subnet);
-        let router = subnet.router_mac.0;
+        let router = self.snapshot.macs(port).1.0;
         let host = self.host(port);
         let mut frame = packet.frame(host.ips[0], host.mac, router);
         // Without the DF bit, and with an identification.
@@ -149,7 +161,7 @@ impl Sim {
                 let Some(seen) = Seen::read(&vnet, &frame) else { continue };
                 let answer = if self.silent { None } else { self.host(to).answer(&seen) };
                 self.queue.extend(answer.map(|frame| (to, VnetHeader::PLAIN, frame)));
-                self.received.entry(self.snapshot.eni(to).id).or_default().push(seen);
+                self.received.entry(self.snapshot.serial(to)).or_default().push(seen);
             }
         }
         panic!("an exchange without end");
@@ -186,8 +198,8 @@ impl Sim {
 
     /// What the instance has received since it was asked last.
     pub fn received(&mut self, instance: &str) -> Vec<Seen> {
-        let eni = self.snapshot.eni(self.port(instance)).id;
-        self.received.remove(&eni).unwrap_or_default()
+        let at = self.snapshot.serial(self.port(instance));
+        self.received.remove(&at).unwrap_or_default()
     }
 
     /// What was dropped since the beginning: reason and how often, by reason.

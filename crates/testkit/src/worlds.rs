@@ -48,8 +48,10 @@ impl Builder {
     /// An internet gateway of a VPC.
     pub fn internet_gateway(&mut self, vpc: VpcId) -> InternetGatewayId {
         let id = InternetGatewayId::from_seed(self.seed());
-        let tags = Tags::named("igw");
-        self.apply(Op::AttachInternetGateway(InternetGateway { id, vpc, tags, origin: Origin::default() }));
+        let (tags, origin) = (Tags::named("igw"), Origin::default());
+        let (route_table, passes_asymmetric_return) = (None, false);
+        let gateway = InternetGateway { id, vpc, route_table, passes_asymmetric_return, tags, origin };
+        self.apply(Op::AttachInternetGateway(gateway));
         id
     }
 
@@ -160,6 +162,23 @@ impl Builder {
         let id = AllocationId::from_seed(self.seed());
         let public_ip = address.parse::<Ipv4Addr>().unwrap();
         self.apply(Op::AllocateAddress { id, public_ip, tags: Tags::default(), origin: Origin::default() });
+        id
+    }
+
+    /// An Elastic IP address for an interface's primary address.
+    pub fn public(&mut self, network_interface: NetworkInterfaceId, address: &str) -> AllocationId {
+        let allocation = self.elastic_ip(address);
+        let (private_ip, allow_reassociation) = (None, false);
+        self.apply(Op::AssociateAddress { allocation, network_interface, private_ip, allow_reassociation });
+        allocation
+    }
+
+    /// A host of the internet.
+    pub fn host(&mut self, name: &str, address: &str) -> HostId {
+        let id = HostId::from_seed(self.seed());
+        let (name, address) = (name.to_owned(), address.parse().unwrap());
+        let (mac, origin) = (MacAddress::from_seed(self.seed()), Origin::default());
+        self.apply(Op::CreateHost(CreateHost { id, name, address, mac, serve: Vec::new(), origin }));
         id
     }
 

@@ -21,6 +21,7 @@ fn alive(world: &World) -> impl PartialEq + std::fmt::Debug {
         interfaces.collect::<Vec<_>>(),
         world.nat_gateways().filter(|nat| nat.is_available()).cloned().collect::<Vec<_>>(),
         world.instances().filter(|instance| !instance.is_terminated()).cloned().collect::<Vec<_>>(),
+        world.hosts().cloned().map(|host| Host { serial: Serial(0), ..host }).collect::<Vec<_>>(),
     )
 }
 
@@ -71,7 +72,11 @@ fn edited(random: &mut Random, world: &World) -> World {
             _ => next.network_interfaces().last().and_then(|eni| {
                 let subnet = next.subnet(eni.subnet).ok()?;
                 let address = subnet.cidr.hosts().nth(100 + random.below(100))?;
-                Some(Op::AssignPrivateIpAddresses { network_interface: eni.id, addresses: vec![address] })
+                Some(Op::AssignPrivateIpAddresses {
+                    network_interface: eni.id,
+                    addresses: vec![address],
+                    allow_reassignment: false,
+                })
             }),
         };
         // What AWS refuses is no change.

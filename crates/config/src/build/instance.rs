@@ -14,17 +14,19 @@ use crate::mistake::Mistake;
 const MOST_INSTANCES: u16 = 1000;
 
 /// An interface as its author writes it: the first in its instance, others in `network_interfaces`.
-struct Interface<'a> {
-    id: Option<&'a Spanned<String>>,
+pub(super) struct Interface<'a> {
+    pub id: Option<&'a Spanned<String>>,
     subnet: &'a Spanned<String>,
     private_ip: Option<&'a Address>,
     more_private_ips: &'a [Address],
     security_groups: &'a [Spanned<String>],
     source_dest_check: bool,
+    pub elastic_ip: Option<&'a Spanned<String>>,
+    pub more_elastic_ips: &'a [Spanned<String>],
 }
 
 /// All interfaces of an instance, by device index.
-fn interfaces_of<'a>(
+pub(super) fn interfaces_of<'a>(
     name: &Spanned<String>,
     instance: &'a file::Instance,
 ) -> Result<Vec<(u8, Interface<'a>)>, Mistake> {
@@ -35,6 +37,8 @@ fn interfaces_of<'a>(
         more_private_ips: &instance.secondary_private_ips,
         security_groups: &instance.security_groups,
         source_dest_check: instance.source_dest_check,
+        elastic_ip: instance.elastic_ip.as_ref(),
+        more_elastic_ips: &instance.secondary_elastic_ips,
     };
     let mut all = vec![(0, primary)];
     for (key, more) in &instance.network_interfaces.0 {
@@ -52,6 +56,8 @@ fn interfaces_of<'a>(
                 more_private_ips: &more.secondary_private_ips,
                 security_groups: &more.security_groups,
                 source_dest_check: more.source_dest_check,
+                elastic_ip: more.elastic_ip.as_ref(),
+                more_elastic_ips: &more.secondary_elastic_ips,
             },
         ));
     }
@@ -90,7 +96,10 @@ impl Builder<'_> {
         let ids = [&instance.id, &instance.network_interface_id].into_iter().chain(interfaces().map(|i| &i.id));
         let one = std::iter::once(&instance.private_ip).chain(interfaces().map(|i| &i.private_ip));
         let more = instance.secondary_private_ips.iter().chain(interfaces().flat_map(|i| &i.secondary_private_ips));
-        let fixed = ids.flatten().map(at).chain(one.flatten().chain(more).map(at)).next();
+        let elastic = interfaces_of(name, instance)?
+            .into_iter()
+            .flat_map(|(_, interface)| interface.elastic_ip.into_iter().chain(interface.more_elastic_ips).map(at));
+        let fixed = ids.flatten().map(at).chain(one.flatten().chain(more).map(at)).chain(elastic).next();
         if let Some(place) = fixed {
             return Err(Mistake::new(place, "only one instance can have this").help("remove it, or `count`"));
         }
@@ -108,12 +117,9 @@ impl Builder<'_> {
         let written = interfaces_of(name, instance)?;
         let mut ids = Vec::new();
         for (index, interface) in &written {
-            let index = index.to_string();
-            let path: &[&str] = if index == "0" { &[&name.value] } else { &[&name.value, &index] };
-            ids.push((
-                self.interface_id(interface.id, path)?,
-                MacAddress::from_seed(self.seed(&[&["mac"], path].concat())),
-            ));
+            let path = path(&name.value, *index);
+            let mac = MacAddress::from_seed(self.seed(&[&["mac".to_owned()], &path[..]].concat()));
+            ids.push((self.interface_id(interface.id, &path)?, mac));
         }
         // Its interfaces are made together: the last one that is ready decides when.
         let turns = written.iter().zip(&ids).map(|((_, interface), (eni, _))| self.turn(interface.private_ip, *eni));
@@ -125,13 +131,16 @@ impl Builder<'_> {
             interfaces.push(self.interface(*device_index, interface, eni, mac, at(name))?);
         }
         let id = self.id(instance.id.as_ref(), InstanceId::from_seed, &["i", &name.value])?;
-        let sysctls = instance.sysctls.0.iter().map(|(name, value)| sysctl(name, value)).collect::<Result<_, _>>()?;
-        let plain_network = instance.guest_network == GuestNetwork::Plain;
-        self.lab.guests.insert(id, Guest { sysctls, run: instance.run.clone(), plain_network });
+        let guest = Guest {
+            sysctls: sysctls(&instance.sysctls)?,
+            run: instance.run.clone(),
+            plain_network: instance.guest_network == GuestNetwork::Plain,
+        };
+        self.lab.guests.insert(GuestId::Instance(id), guest);
         let request = RunInstance {
             id,
             interfaces,
-            associate_public_ip: instance.public_ip,
+            associate_public_ip: instance.public_ip.as_ref().is_some_and(|asked| asked.value),
             image: match instance.ami {
                 Ami::Al2 => Image::AmazonLinux2,
                 Ami::Al2023 => Image::AmazonLinux2023,
@@ -145,6 +154,7 @@ impl Builder<'_> {
             ("PrivateIpAddress", given.map(at)),
             ("SubnetId", Some(at(&instance.subnet))),
             ("SecurityGroupId", written.iter().find_map(|(_, interface)| interface.security_groups.first()).map(at)),
+            ("AssociatePublicIpAddress", instance.public_ip.as_ref().map(at)),
             ("NetworkInterface", instance.network_interfaces.0.first().map(|(name, _)| at(name))),
         ];
         self.apply(Op::RunInstance(request), at(name), &parameters)
@@ -175,6 +185,16 @@ impl Builder<'_> {
             origin: self.origin(place),
         })
     }
+}
+
+/// An interface's path in the lab, of which its id is made.
+pub(super) fn path(instance: &str, index: u8) -> Vec<String> {
+    let index = Some(index).filter(|index| *index > 0).map(|index| index.to_string());
+    std::iter::once(instance.to_owned()).chain(index).collect()
+}
+
+pub(super) fn sysctls(written: &file::Entries<Spanned<String>>) -> Result<Vec<(String, String)>, Mistake> {
+    written.0.iter().map(|(name, value)| sysctl(name, value)).collect()
 }
 
 /// Only a guest's own network can be set in a guest.

@@ -1,6 +1,7 @@
 //! From a lab file to a world: names to ids, and the operations in an order in which each finds what it needs.
 
 mod instance;
+mod internet;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use serde_saphyr::{Location, Spanned};
 use siphasher::sip::SipHasher13;
 
 use crate::Lab;
-use crate::file::{self, ConnectivityType, LabFile};
+use crate::file::{self, AsymmetricReturn, ConnectivityType, LabFile};
 use crate::mistake::{Mistake, Place};
 use crate::scalar::{Cidr, Value};
 use rule::acl_entry;
@@ -37,6 +38,9 @@ pub(crate) fn build(file: LabFile, now: &str, running: Option<&Lab>) -> Result<L
     for (name, vpc) in &file.vpcs.0 {
         builder.parts_of_vpc(name, vpc)?;
     }
+    for (name, host) in &file.internet.hosts.0 {
+        builder.host(name, host)?;
+    }
     const TURNS: [Turn; 3] = [Turn::Named, Turn::Kept, Turn::Free];
     for turn in TURNS {
         for (name, address) in &file.elastic_ips.0 {
@@ -53,9 +57,13 @@ pub(crate) fn build(file: LabFile, now: &str, running: Option<&Lab>) -> Result<L
             builder.instances(turn, name, instance)?;
         }
     }
+    for (name, instance) in &file.instances.0 {
+        builder.associate(name, instance)?;
+    }
     // Routes come last: their targets are there now.
     for (vpc_name, vpc) in &file.vpcs.0 {
         builder.routes(vpc_name, vpc)?;
+        builder.gateway_route_table(vpc_name, vpc)?;
     }
     Ok(builder.lab)
 }
@@ -134,8 +142,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn seed(&self, path: &[&str]) -> u64 {
+    fn seed(&self, path: &[impl AsRef<str>]) -> u64 {
         let mut hasher = SipHasher13::new();
+        let path: Vec<_> = path.iter().map(AsRef::as_ref).collect();
         (&self.lab.name, path).hash(&mut hasher);
         hasher.finish()
     }
@@ -152,7 +161,7 @@ impl<'a> Builder<'a> {
         region_of_lab: Option<&Spanned<String>>,
     ) -> Result<(), Mistake> {
         let id = self.vpc_id(name, vpc)?;
-        let seed = |kind| self.seed(&[kind, &name.value]);
+        let seed = |kind: &str| self.seed(&[kind, &name.value]);
         let request = CreateVpc {
             id,
             cidr: v4(&vpc.cidr)?,
@@ -170,6 +179,8 @@ impl<'a> Builder<'a> {
             let gateway = InternetGateway {
                 id: self.id(igw.id.as_ref(), InternetGatewayId::from_seed, &["igw", &name.value, &igw.name.value])?,
                 vpc: id,
+                route_table: None,
+                passes_asymmetric_return: vpc.igw_asymmetric_return == AsymmetricReturn::Pass,
                 tags: tags(&igw.name, &igw.tags)?,
                 origin: self.origin(at(&igw.name)),
             };
@@ -304,7 +315,7 @@ impl<'a> Builder<'a> {
         if its_turn != turn {
             return Ok(());
         }
-        let free = |ip: &Ipv4Addr| !self.world().addresses().any(|other| other.public_ip == *ip);
+        let free = |ip: &Ipv4Addr| self.world().is_free(*ip);
         let given = address.address.as_ref().map(|given| given.value.0);
         let public_ip = given
             .or_else(|| had.filter(free).or_else(|| ELASTIC_IPS.hosts().find(free)))
@@ -372,8 +383,12 @@ impl<'a> Builder<'a> {
         self.apply(Op::CreateNatGateway(request), at(name), &parameters)
     }
 
-    fn interface_id(&self, given: Option<&Spanned<String>>, path: &[&str]) -> Result<NetworkInterfaceId, Mistake> {
-        let path: Vec<_> = std::iter::once("eni").chain(path.iter().copied()).collect();
+    fn interface_id(
+        &self,
+        given: Option<&Spanned<String>>,
+        path: &[impl AsRef<str>],
+    ) -> Result<NetworkInterfaceId, Mistake> {
+        let path: Vec<_> = std::iter::once("eni").chain(path.iter().map(AsRef::as_ref)).collect();
         self.id(given, NetworkInterfaceId::from_seed, &path)
     }
 
@@ -417,6 +432,15 @@ impl<'a> Builder<'a> {
 }
 
 impl Builder<'_> {
+    fn gateway_route_table(&mut self, vpc_name: &Spanned<String>, vpc: &file::Vpc) -> Result<(), Mistake> {
+        let home = self.vpc_id(vpc_name, vpc)?;
+        let named = vpc.internet_gateway.as_ref().and_then(|igw| igw.route_table.as_ref());
+        let gateway = self.world().vpc(home).ok().and_then(|vpc| vpc.internet_gateway);
+        let (Some(table), Some(gateway)) = (named, gateway) else { return Ok(()) };
+        let route_table = found(table, self.world().find_route_table(Some(home), &table.value))?;
+        self.apply(Op::AssociateGatewayRouteTable { route_table, gateway }, at(table), &[])
+    }
+
     /// Has the lab that runs a route to a target of this name, which the file has no more? It stays, as a blackhole.
     fn is_kept(&self, home: VpcId, table: RouteTableId, destination: IpNet, target: &str) -> bool {
         let Some(world) = self.running.map(|lab| &lab.world) else { return false };

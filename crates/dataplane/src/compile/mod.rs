@@ -72,6 +72,14 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
         eni.addresses().map(move |address| ((vpc, address), n))
     });
     let owners = owners.collect();
+    // Hosts are ports, too.
+    let ports = enis.len() + world.hosts().count();
+    u16::try_from(ports).map_err(|_| TooMany { kind: "network interfaces and hosts" })?;
+    let hosts: Vec<_> = world.hosts().map(host).collect();
+    let hosts_at = hosts.iter().zip(0..).map(|(host, n)| (host.ip, n)).collect();
+    let publics: Vec<_> = world.public_addresses().filter_map(|public| c.public(&public)).collect();
+    let vpc_of = |eni: u16| subnets[usize::from(enis[usize::from(eni)].subnet)].vpc;
+    let publics_of = publics.iter().map(|(ip, public)| ((vpc_of(public.eni), public.private), *ip)).collect();
     let neighbours = enis.iter().zip(0..).map(|(eni, n)| ((eni.subnet, eni.mac), n)).collect();
     Ok(Snapshot {
         generation,
@@ -80,11 +88,15 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
         armed: None,
         owners,
         neighbours,
+        hosts,
+        hosts_at,
+        publics: publics.into_iter().collect(),
+        publics_of,
         route_tables: world.route_tables().map(|table| c.route_table(table)).collect(),
         groups: world.security_groups().map(|group| c.group(group)).collect(),
         acls: world.network_acls().map(acl).collect(),
         nats: available(world).map(|nat| c.nat(nat)).collect(),
-        igws: world.internet_gateways().map(igw).collect(),
+        igws: world.internet_gateways().map(|igw| c.igw(igw)).collect(),
     })
 }
 
@@ -205,6 +217,25 @@ impl Compiler<'_> {
         SecurityGroupRule { traffic: rule.traffic, peer: rule.peer, peer_group, origin: rule.origin }
     }
 
+    /// Without an internet gateway it stands for nothing.
+    fn public(&self, public: &model::PublicAddress) -> Option<(IpAddr, Public)> {
+        let eni = self.world.network_interface(public.network_interface).ok()?;
+        let vpc = self.world.vpc(self.world.subnet(eni.subnet).ok()?.vpc).ok()?;
+        let igw = self.igws.of(vpc.internet_gateway?);
+        Some((public.public_ip.into(), Public { igw, eni: self.enis.of(eni.id), private: public.private_ip.into() }))
+    }
+
+    fn igw(&self, igw: &model::InternetGateway) -> InternetGateway {
+        InternetGateway {
+            id: igw.id,
+            name: name(&igw.tags, igw.id),
+            vpc: self.vpcs.of(igw.vpc),
+            route_table: igw.route_table.map(|table| self.route_tables.of(table)),
+            refuses_asymmetric_return: !igw.passes_asymmetric_return,
+            origin: igw.origin,
+        }
+    }
+
     fn nat(&self, nat: &model::NatGateway) -> NatGateway {
         let eni = self.enis.of(nat.network_interface);
         NatGateway { id: nat.id, name: name(&nat.tags, nat.id), eni, origin: nat.origin }
@@ -235,6 +266,17 @@ fn acl(acl: &model::NetworkAcl) -> NetworkAcl {
     }
 }
 
-fn igw(igw: &model::InternetGateway) -> InternetGateway {
-    InternetGateway { id: igw.id, name: name(&igw.tags, igw.id), origin: igw.origin }
+fn host(host: &model::Host) -> Host {
+    let [_, rest @ ..] = host.mac.0;
+    let [a, b, c, d, e] = rest;
+    Host {
+        id: host.id,
+        serial: host.serial,
+        name: host.name.clone(),
+        ip: host.address.into(),
+        mac: host.mac,
+        // 0x02 keeps it apart from every host's, as a subnet's router's from every interface's.
+        router_mac: model::MacAddress([0x02, a, b, c, d, e]),
+        origin: host.origin,
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use minivpc_model::Serial;
+
 use crate::drop::DropReason;
 use crate::explain::{Check, Recorder, Step};
 use crate::snapshot::EniKind;
@@ -36,16 +38,16 @@ pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     if walk.packet.flow.dst == IpAddr::V4(subnet.router) && walk.packet.dst_mac == subnet.router_mac.0 {
         return Next::Go(At::RouterItself { sender: index });
     }
-    match pin_fragment(walk, index) {
+    match pin_fragment(walk, eni.serial) {
         Err(reason) => Next::End(Verdict::Drop(reason)),
         Ok(()) => Next::Go(At::SentRules { eni: index }),
     }
 }
 
 /// only the first fragment of a datagram has ports. The later ones are judged as it was.
-fn pin_fragment<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Result<(), DropReason> {
+pub fn pin_fragment<R: Recorder>(walk: &mut Walk<'_, R>, sender: Serial) -> Result<(), DropReason> {
     let Some(fragment) = walk.packet.fragment else { return Ok(()) };
-    let key = DatagramKey::new(walk.snapshot.eni(index).serial, &walk.packet.flow, fragment.id);
+    let key = DatagramKey::new(sender, &walk.packet.flow, fragment.id);
     if fragment.first {
         return walk.change(Change::PinDatagram(Datagram::of(key, &walk.packet, walk.now)));
     }
@@ -55,7 +57,7 @@ fn pin_fragment<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Result<(), D
 }
 
 /// Of a source too: whoever answers would send to a group or to nobody (RFC 1122 §3.2.2).
-fn unicast(address: IpAddr) -> bool {
+pub fn unicast(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !v4.is_multicast() && !v4.is_broadcast() && v4.octets()[0] != 0,
         IpAddr::V6(v6) => !v6.is_multicast(),
@@ -100,6 +102,5 @@ pub fn deliver<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
         walk.packet.src_mac = walk.snapshot.subnet(eni.subnet).router_mac.0;
         walk.packet.dst_mac = eni.mac.0;
     }
-    let cut = walk.meta.mtu.filter(|mtu| walk.packet.size > *mtu);
-    Next::End(Verdict::Deliver { eni: index, cut })
+    Next::End(walk.deliver(index))
 }

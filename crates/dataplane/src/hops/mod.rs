@@ -2,6 +2,7 @@
 //! comes next.
 
 pub mod eni;
+pub mod internet;
 pub mod internet_gateway;
 pub mod nat_gateway;
 pub mod network_acl;

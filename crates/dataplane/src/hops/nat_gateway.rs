@@ -61,7 +61,7 @@ pub fn translate<R: Recorder>(walk: &mut Walk<'_, R>, nat: u16) -> Next {
             let mss_limit = matches!(before.kind, Kind::Tcp(_)).then_some(MSS);
             walk.packet = Headers { ttl: before.ttl - 1, mss_limit, ..after };
             walk.meta.middlebox = true;
-            walk.meta.mtu = Some(MTU);
+            walk.limit(MTU);
             walk.step(Step::Nat { nat, act }, &before);
             Next::Go(At::Router { subnet: eni.subnet })
         }

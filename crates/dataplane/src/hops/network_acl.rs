@@ -13,7 +13,7 @@ use crate::walk::{At, Next, To, Verdict, Walk};
 pub fn leave<R: Recorder>(walk: &mut Walk<'_, R>, subnet: u16, to: To) -> Next {
     let next = match to {
         To::Eni(eni) => At::Enter { eni },
-        To::InternetGateway(igw) => At::InternetGateway { igw },
+        To::InternetGateway(igw) => At::OutOfVpc { igw, subnet },
     };
     let destination = walk.packet.flow.dst;
     evaluate(walk, subnet, Direction::Egress, destination, next)

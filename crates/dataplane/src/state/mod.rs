@@ -269,9 +269,9 @@ impl State {
         known.unwrap_or_else(|| Arc::clone(&self.tracking.entry(eni).or_default()))
     }
 
-    /// The way of a packet that the interface `sender` sent, kept with its connection if it has one.
+    /// The way of a packet that was sent at the port `sender`, kept with its connection if it has one.
     pub(crate) fn way(&self, snapshot: &Snapshot, sender: u16, sent: &Headers, steps: &[Step]) -> Arc<Way> {
-        let key = ConnectionKey::new(snapshot.eni(sender).serial, sent.flow);
+        let key = ConnectionKey::new(snapshot.serial(sender), sent.flow);
         let connection = self.connections.get(&key);
         let known = connection.as_ref().and_then(|connection| connection.way());
         if let Some(way) = known.filter(|way| way.generation == snapshot.generation && way.is_that_of(steps)) {

@@ -67,6 +67,7 @@ impl Copies {
 
 fn name(sim: &Sim, point: Point) -> String {
     match point {
+        Point::Host(id) => sim.snapshot.hosts.iter().find(|host| host.id == id).unwrap().name.clone(),
         Point::Interface(id) => sim.snapshot.eni(sim.snapshot.eni_of(id).unwrap()).name.clone(),
         Point::NatGateway(_, side) => format!("nat/{side:?}"),
         Point::InternetGateway(_) => "igw".to_owned(),

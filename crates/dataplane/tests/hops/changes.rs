@@ -47,9 +47,9 @@ fn nat_32_a_deleted_gateway_gives_its_elastic_ip_back() {
     let b = &mut article.builder;
     let address = b.elastic_ip("203.0.113.9");
     let public = b.nat_gateway_of_kind(article.nat, "public", "10.0.2.150", Connectivity::Public(vec![address]));
-    assert!(b.world.address(address).unwrap().network_interface.is_some());
+    assert!(b.world.address(address).unwrap().association.is_some());
     b.apply(Op::DeleteNatGateway(public));
-    assert_eq!(b.world.address(address).unwrap().network_interface, None);
+    assert_eq!(b.world.address(address).unwrap().association, None);
     assert_eq!(b.world.nat_gateway(public).unwrap().state, NatGatewayState::Deleted);
 }
 

@@ -5,6 +5,7 @@
 mod capture;
 mod changes;
 mod eni;
+mod internet_gateway;
 mod nat_gateway;
 mod network_acl;
 mod router;

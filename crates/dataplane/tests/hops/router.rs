@@ -92,7 +92,7 @@ fn r_5_no_route_leads_to_awss_own_services() {
     sim.send("source", &ping(Ipv4Addr::new(169, 254, 169, 254), 7));
     assert_drops(&sim, &[(DropReason::NoRoute, 1)]);
     sim.send("source", &ping(Ipv4Addr::new(169, 254, 172, 1), 7));
-    assert_drops(&sim, &[(DropReason::NoRoute, 1), (DropReason::InternetGateway, 1)]);
+    assert_drops(&sim, &[(DropReason::NoRoute, 1), (DropReason::NoPublicAddress, 1)]);
 }
 
 #[test]
@@ -102,14 +102,6 @@ fn an_address_of_the_vpc_that_nobody_has_is_a_silent_end() {
     sim.send("destination", &ping(Ipv4Addr::new(10, 0, 77, 1), 7));
     assert!(sim.received("destination").is_empty());
     assert_drops(&sim, &[(DropReason::NoSuchAddress, 2)]);
-}
-
-#[test]
-fn the_internet_gateway_is_the_end_for_now_and_says_so() {
-    let mut sim = Sim::new(&article("10.0.0.0/16").builder.world);
-    sim.send("source", &ping(Ipv4Addr::new(192, 0, 2, 1), 7));
-    assert!(sim.received("source").is_empty());
-    assert_drops(&sim, &[(DropReason::InternetGateway, 1)]);
 }
 
 /// The article's VPC with an appliance that `client` reaches the destination by.

@@ -15,13 +15,13 @@ use rustix::mount::{
 };
 use rustix::thread::UnshareFlags;
 
-use super::file_system::{COMMANDS, CONSOLE, HOST, Ids, set_read_only};
+use super::file_system::{COMMANDS, CONSOLE, HOST, Ids, TRUSTED, set_read_only};
 use super::{capabilities, set_id};
 use crate::error::{Context, HostError};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What is the guest's own: a host's directory that contains one of these would hide it.
-const OWN: &[&str] = &["/etc", "/var", "/root", "/tmp", "/run", "/proc", "/sys", "/dev"];
+const OWN: &[&str] = &["/etc", "/var", "/srv", "/root", "/tmp", "/run", "/proc", "/sys", "/dev"];
 /// What belongs to the whole machine: no directory in here is shown, for a command could write to it.
 const SYSTEM: &[&str] =
     &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/boot", "/etc", "/run", "/proc", "/sys", "/dev"];
@@ -50,6 +50,7 @@ pub fn exec(guest: &OwnedFd, command: &[OsString], directory: Directory) -> Resu
     let directory = enter(guest, directory)?;
     let mut command = Command::new(program);
     command.args(arguments).env("PATH", format!("{COMMANDS}:{PATH}")).env_remove("HOSTNAME").env("HOME", "/root");
+    command.env("SSL_CERT_FILE", TRUSTED);
     command.current_dir(&directory).env("PWD", &directory);
     forward_signals_with(command, program)
 }

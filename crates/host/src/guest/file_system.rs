@@ -15,12 +15,12 @@ use rustix::mount::{
     move_mount, open_tree,
 };
 
-use super::GuestSpec;
+use super::{GuestSpec, Outside};
 use crate::error::{Context, HostError};
 use crate::tap;
 
 /// Directories that each guest has for itself, on top of the host's. /tmp comes last: the layers lie in it meanwhile.
-const PRIVATE: &[&str] = &["/etc", "/var", "/root", "/tmp"];
+const PRIVATE: &[&str] = &["/etc", "/var", "/srv", "/root", "/tmp"];
 /// Most directories that are made beforehand in one layer.
 const MOST_DIRECTORIES: usize = 4096;
 /// Where PID 1 sees the host's whole tree, for commands whose caller's directory is shown.
@@ -48,7 +48,7 @@ exec "$@"
 "#;
 
 /// Builds it in the mount namespace of this process, which is PID 1 of the guest.
-pub(super) fn build(spec: &GuestSpec) -> Result<(), HostError> {
+pub(super) fn build(spec: &GuestSpec, outside: &Outside) -> Result<(), HostError> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).context("private mounts")?;
     set_read_only(CWD, c"/", 0, true).context("making mounts read-only")?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -61,7 +61,8 @@ pub(super) fn build(spec: &GuestSpec) -> Result<(), HostError> {
     // Without it, /sys/class/net shows the host's links; some sandboxes forbid the mount.
     let _ = mount("sysfs", "/sys", "sysfs", MountFlags::RDONLY, None::<&CStr>);
     devices()?;
-    files(spec)
+    files(spec, outside)?;
+    trust(&outside.authority)
 }
 
 fn fresh(target: &str, kind: &str, options: &CStr) -> Result<(), HostError> {
@@ -192,11 +193,14 @@ fn devices() -> Result<(), HostError> {
     Ok(())
 }
 
-fn files(spec: &GuestSpec) -> Result<(), HostError> {
+fn files(spec: &GuestSpec, outside: &Outside) -> Result<(), HostError> {
     let short = spec.hostname.split('.').next().unwrap_or(&spec.hostname);
     let mut hosts = String::from("127.0.0.1 localhost\n");
     for interface in spec.interfaces.iter().take(1) {
         hosts += &format!("{} {} {short}\n", interface.address, spec.hostname);
+    }
+    for (address, name) in &outside.names {
+        hosts += &format!("{address} {name}\n");
     }
     let lock = "/run/lock";
     fs::create_dir_all(lock).context(lock)?;
@@ -224,6 +228,26 @@ fn files(spec: &GuestSpec) -> Result<(), HostError> {
         fs::write(path, text).context(*path)?;
     }
     fs::set_permissions(&sudo, Permissions::from_mode(0o755)).context(sudo.clone())?;
+    Ok(())
+}
+
+/// Where a program of this distribution or another one looks for the authorities that it trusts.
+const BUNDLES: [&str; 4] = [TRUSTED, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
+/// Where OpenSSL is told to look (`SSL_CERT_FILE`).
+pub(super) const TRUSTED: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// The lab's own authority beside the host's.
+fn trust(authority: &str) -> Result<(), HostError> {
+    if authority.is_empty() {
+        return Ok(());
+    }
+    fs::create_dir_all("/etc/ssl/certs").context("/etc/ssl/certs")?;
+    for path in BUNDLES.into_iter().filter(|path| *path == TRUSTED || fs::exists(path).unwrap_or(false)) {
+        let others = fs::read_to_string(path).unwrap_or_default();
+        // May be a link into what can't be written.
+        let _ = fs::remove_file(path);
+        fs::write(path, others + authority).context(path)?;
+    }
     Ok(())
 }
 

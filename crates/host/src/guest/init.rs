@@ -5,7 +5,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use super::{GuestSpec, file_system};
+use super::{GuestSpec, Outside, file_system};
 use crate::error::{Context, HostError};
 use crate::process::wait_like_others;
 
@@ -15,7 +15,7 @@ const READY: u8 = b'r';
 /// is ready. It ends when this process does.
 ///
 /// Must be called in a single-threaded process: the child goes on in a copy of it.
-pub(crate) fn start(spec: &GuestSpec) -> Result<OwnedFd, HostError> {
+pub(crate) fn start(spec: &GuestSpec, outside: &Outside) -> Result<OwnedFd, HostError> {
     let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().context("socket pair")?;
     let mut pidfd: RawFd = -1;
     // SAFETY: all-zero bytes are a valid `clone_args`.
@@ -30,7 +30,7 @@ pub(crate) fn start(spec: &GuestSpec) -> Result<OwnedFd, HostError> {
     match pid {
         0 => {
             drop(ours);
-            init(spec, theirs)
+            init(spec, outside, theirs)
         }
         pid if pid > 0 => {
             drop(theirs);
@@ -52,9 +52,9 @@ pub(crate) fn start(spec: &GuestSpec) -> Result<OwnedFd, HostError> {
 }
 
 /// Never returns, also not by panic: this is a copy of the keeper.
-fn init(spec: &GuestSpec, mut keeper: std::os::unix::net::UnixStream) -> ! {
+fn init(spec: &GuestSpec, outside: &Outside, mut keeper: std::os::unix::net::UnixStream) -> ! {
     wait_like_others();
-    if let Err(error) = prepare(spec) {
+    if let Err(error) = prepare(spec, outside) {
         let _ = write!(keeper, "{error}");
         std::process::exit(1);
     }
@@ -67,12 +67,12 @@ fn init(spec: &GuestSpec, mut keeper: std::os::unix::net::UnixStream) -> ! {
     reap()
 }
 
-fn prepare(spec: &GuestSpec) -> Result<(), HostError> {
+fn prepare(spec: &GuestSpec, outside: &Outside) -> Result<(), HostError> {
     set_parent_process_death_signal(Some(Signal::KILL)).context("PR_SET_PDEATHSIG")?;
     rustix::process::setsid().context("setsid")?;
     rustix::system::sethostname(spec.hostname.as_bytes()).context("sethostname")?;
     // It keeps its capabilities: whoever has fewer can't look through /proc/1/root, where the host's tree is.
-    file_system::build(spec)
+    file_system::build(spec, outside)
 }
 
 /// The keeper's descriptors, other guests' TAPs among them, are not for this process.

@@ -51,6 +51,15 @@ pub struct InterfaceSpec {
     pub mtu: u32,
 }
 
+/// What guests know of the lab's internet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// The certificate authority that they trust, in PEM; empty for none.
+    pub authority: String,
+    /// Hosts and their names.
+    pub names: Vec<(Ipv4Addr, String)>,
+}
+
 /// Statistics of a guest's link, seen from the guest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LinkStats {

@@ -12,7 +12,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::protocol::{Reply, Request, receive, send};
 use crate::error::{Context, HostError};
-use crate::guest::{GuestSpec, InterfaceSpec, LinkStats};
+use crate::guest::{GuestSpec, InterfaceSpec, LinkStats, Outside};
 
 /// A connection to a lab's keeper.
 pub struct Keeper {
@@ -96,6 +96,14 @@ impl Keeper {
     /// When there is no such guest.
     pub fn taps(&self, guest: &str) -> Result<Vec<OwnedFd>, HostError> {
         self.ask(&Request::Taps { guest: guest.to_owned() }).map(|(_, taps)| taps)
+    }
+
+    /// What guests know of the lab's internet, from their first command on; those that had one know what they knew.
+    ///
+    /// # Errors
+    /// When the keeper is gone.
+    pub fn outside(&self, outside: Outside) -> Result<(), HostError> {
+        self.ask(&Request::Outside(outside)).map(drop)
     }
 
     /// Makes a guest's network; its TAPs, one per interface.

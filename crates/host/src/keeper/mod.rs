@@ -25,7 +25,7 @@ use protocol::{Reply, Request, receive, send};
 
 use crate::error::{Context, HostError};
 use crate::guest::network::GuestNetwork;
-use crate::guest::{GuestSpec, init, network};
+use crate::guest::{GuestSpec, Outside, init, network};
 use crate::process::go_first;
 
 struct Guest {
@@ -41,6 +41,7 @@ struct Guest {
 #[derive(Default)]
 struct Lab {
     guests: BTreeMap<String, Guest>,
+    outside: Outside,
     engine: Option<Engine>,
     /// The lab is up, and outlives who made it.
     committed: bool,
@@ -166,6 +167,10 @@ fn answer(request: Request, descriptors: Vec<OwnedFd>, lab: &mut Lab) -> Answer 
             }
             done
         }
+        Request::Outside(outside) => {
+            lab.outside = outside;
+            done
+        }
         Request::CreateGuest(spec) => Ok((Reply::Done, create(&mut lab.guests, spec)?)),
         Request::Guests => {
             Ok((Reply::Guests(lab.guests.values().map(|guest| guest.spec.clone()).collect()), Vec::new()))
@@ -182,7 +187,7 @@ fn answer(request: Request, descriptors: Vec<OwnedFd>, lab: &mut Lab) -> Answer 
             guest.spec.interfaces = interfaces;
             done
         }
-        Request::Enter { guest } => Ok((Reply::Done, vec![enter(&mut lab.guests, &guest)?])),
+        Request::Enter { guest } => Ok((Reply::Done, vec![enter(find(&mut lab.guests, &guest)?, &lab.outside)?])),
         Request::LinkStats { guest } => {
             Ok((Reply::LinkStats(find(&mut lab.guests, &guest)?.network.stats(&guest)?), Vec::new()))
         }
@@ -207,8 +212,7 @@ fn create(guests: &mut BTreeMap<String, Guest>, spec: GuestSpec) -> Result<Vec<O
     Ok(theirs)
 }
 
-fn enter(guests: &mut BTreeMap<String, Guest>, name: &str) -> Result<OwnedFd, HostError> {
-    let guest = find(guests, name)?;
+fn enter(guest: &mut Guest, outside: &Outside) -> Result<OwnedFd, HostError> {
     let init = match guest.init.take() {
         Some(init) if lives(&init) => init,
         dead => {
@@ -216,7 +220,7 @@ fn enter(guests: &mut BTreeMap<String, Guest>, name: &str) -> Result<OwnedFd, Ho
                 let _ = waitid(WaitId::PidFd(dead.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
             }
             guest.network.enter()?;
-            init::start(&guest.spec)?
+            init::start(&guest.spec, outside)?
         }
     };
     let copy = init.try_clone().context("duplicating a pidfd");

@@ -12,7 +12,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::guest::{GuestSpec, InterfaceSpec, LinkStats};
+use crate::guest::{GuestSpec, InterfaceSpec, LinkStats, Outside};
 
 /// Longest message, bytes.
 const LONGEST: usize = 128 * 1024;
@@ -31,6 +31,8 @@ pub(super) enum Request {
     },
     /// Said by the engine: it works, and shall be started again when it dies.
     Serving,
+    /// What guests know of the internet whose first command comes from now on.
+    Outside(Outside),
     /// Answered with the descriptors of its TAPs, one per interface.
     CreateGuest(GuestSpec),
     /// Answered with all guests.

@@ -32,6 +32,7 @@ impl World {
         self.unused(self.instances.get(&id).is_some_and(|instance| !instance.is_terminated()), id)?;
         interfaces.sort_by_key(|interface| interface.device_index);
         self.check_interfaces(&interfaces)?;
+        check_public_ip(associate_public_ip, interfaces.len())?;
         for (done, interface) in interfaces.iter().enumerate() {
             if let Err(refusal) = self.create_interface(interface, id) {
                 interfaces[..done].iter().for_each(|made| self.remove_interface(made.id));
@@ -41,6 +42,7 @@ impl World {
         let network_interfaces = interfaces.iter().map(|interface| interface.id).collect();
         let state = InstanceState::Running;
         self.instances.insert(id, Instance { id, state, image, network_interfaces, associate_public_ip, tags, origin });
+        self.renew_public_ips(id);
         Ok(())
     }
 
@@ -92,6 +94,23 @@ impl World {
         if let Some(instance) = self.instances.get_mut(&id) {
             instance.state = to;
         }
+        self.renew_public_ips(id);
+        Ok(())
+    }
+
+    fn renew_public_ips(&mut self, id: InstanceId) {
+        let interfaces = self.instances.get(&id).map(|instance| instance.network_interfaces.clone());
+        interfaces.into_iter().flatten().for_each(|eni| self.renew_public_ip(eni));
+    }
+
+    /// AWS: ModifyNetworkInterfaceAttribute of the primary interface.
+    pub(super) fn modify_associate_public_ip(&mut self, id: InstanceId, associate: bool) -> Result<(), Refusal> {
+        let interfaces = self.instance(id)?.network_interfaces.len();
+        check_public_ip(associate, interfaces)?;
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.associate_public_ip = associate;
+        }
+        self.renew_public_ips(id);
         Ok(())
     }
 
@@ -104,4 +123,12 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn check_public_ip(associate: bool, interfaces: usize) -> Result<(), Refusal> {
+    if associate && interfaces > 1 {
+        let message = "The associatePublicIPAddress parameter cannot be specified when launching with multiple network interfaces.";
+        return Err(Refusal::new(ErrorCode::InvalidParameterCombination, "AssociatePublicIpAddress", message));
+    }
+    Ok(())
 }

@@ -2,6 +2,9 @@
 //!
 //! An operation first checks everything and then changes the world, so a refused one leaves no trace.
 
+mod address;
+mod gateway_route_table;
+mod host;
 mod instance;
 mod nat_gateway;
 mod network_acl;
@@ -15,6 +18,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
+pub use host::CreateHost;
 pub use instance::RunInstance;
 pub use nat_gateway::CreateNatGateway;
 pub use network_interface::NewInterface;
@@ -101,6 +105,22 @@ pub enum Op {
     },
     /// From now on the main table serves the subnet.
     DisassociateRouteTable(SubnetId),
+    /// The table for what enters the VPC by an internet gateway, in place of one that it may have had.
+    AssociateGatewayRouteTable {
+        /// The table.
+        route_table: RouteTableId,
+        /// The gateway.
+        gateway: InternetGatewayId,
+    },
+    /// From now on the VPC's addresses alone decide about what enters by the gateway.
+    DisassociateGatewayRouteTable(InternetGatewayId),
+    /// The switch of R-37.
+    ModifyAsymmetricReturn {
+        /// The gateway.
+        gateway: InternetGatewayId,
+        /// May answers pass by the middlebox that the questions had to pass?
+        passes: bool,
+    },
     /// Another main table (AWS: ReplaceRouteTableAssociation of the main association).
     ReplaceMainRouteTable {
         /// The VPC.
@@ -221,6 +241,23 @@ pub enum Op {
     },
     /// An Elastic IP address less; nothing may have it.
     ReleaseAddress(AllocationId),
+    /// An Elastic IP address for a private address of an interface (IGW-7).
+    AssociateAddress {
+        /// The Elastic IP address.
+        allocation: AllocationId,
+        /// The interface.
+        network_interface: NetworkInterfaceId,
+        /// Which of its addresses; none is the primary one.
+        private_ip: Option<Ipv4Addr>,
+        /// Also if that takes it from another one, or another Elastic IP address from this one (IGW-9).
+        allow_reassociation: bool,
+    },
+    /// An Elastic IP address that stands for nothing any more.
+    DisassociateAddress(AllocationId),
+    /// A host of the internet.
+    CreateHost(CreateHost),
+    /// A host of the internet less.
+    DeleteHost(HostId),
     /// A NAT gateway.
     CreateNatGateway(CreateNatGateway),
     /// A NAT gateway less. Its Elastic IP addresses stay (NAT-32), and routes to it.
@@ -233,6 +270,13 @@ pub enum Op {
     StartInstance(InstanceId),
     /// An instance less, with its interfaces. Routes to them stay.
     TerminateInstance(InstanceId),
+    /// Whether an instance wants a public address from Amazon's pool (AWS: ModifyNetworkInterfaceAttribute).
+    ModifyAssociatePublicIp {
+        /// The instance.
+        instance: InstanceId,
+        /// Whether it wants one from now on.
+        associate: bool,
+    },
     /// Another set of groups for an interface (SG-23).
     ModifyNetworkInterfaceGroups {
         /// The interface.
@@ -253,6 +297,8 @@ pub enum Op {
         network_interface: NetworkInterfaceId,
         /// The new ones.
         addresses: Vec<Ipv4Addr>,
+        /// Also those that are another interface's secondary ones; an Elastic IP address that stands for one stays so.
+        allow_reassignment: bool,
     },
     /// Fewer secondary addresses for an interface.
     UnassignPrivateIpAddresses {
@@ -290,6 +336,11 @@ impl World {
                 self.replace_route_table_association(route_table, subnet)
             }
             Op::DisassociateRouteTable(subnet) => self.disassociate_route_table(subnet),
+            Op::AssociateGatewayRouteTable { route_table, gateway } => {
+                self.associate_gateway_route_table(route_table, gateway)
+            }
+            Op::DisassociateGatewayRouteTable(gateway) => self.disassociate_gateway_route_table(gateway),
+            Op::ModifyAsymmetricReturn { gateway, passes } => self.modify_asymmetric_return(gateway, passes),
             Op::ReplaceMainRouteTable { vpc, route_table } => self.replace_main_route_table(vpc, route_table),
             Op::CreateSecurityGroup { id, vpc, name, description, tags, origin } => {
                 self.create_security_group(id, vpc, name, description, tags, origin)
@@ -319,20 +370,27 @@ impl World {
             }
             Op::AllocateAddress { id, public_ip, tags, origin } => self.allocate_address(id, public_ip, tags, origin),
             Op::ReleaseAddress(id) => self.release_address(id),
+            Op::AssociateAddress { allocation, network_interface, private_ip, allow_reassociation } => {
+                self.associate_address(allocation, network_interface, private_ip, allow_reassociation)
+            }
+            Op::DisassociateAddress(id) => self.disassociate_address(id),
+            Op::CreateHost(request) => self.create_host(request),
+            Op::DeleteHost(id) => self.delete_host(id),
             Op::CreateNatGateway(request) => self.create_nat_gateway(request),
             Op::DeleteNatGateway(id) => self.delete_nat_gateway(id),
             Op::RunInstance(request) => self.run_instance(request),
             Op::StopInstance(id) => self.stop_instance(id),
             Op::StartInstance(id) => self.start_instance(id),
             Op::TerminateInstance(id) => self.terminate_instance(id),
+            Op::ModifyAssociatePublicIp { instance, associate } => self.modify_associate_public_ip(instance, associate),
             Op::ModifyNetworkInterfaceGroups { network_interface, groups } => {
                 self.modify_groups(network_interface, groups)
             }
             Op::ModifySourceDestCheck { network_interface, source_dest_check } => {
                 self.modify_source_dest_check(network_interface, source_dest_check)
             }
-            Op::AssignPrivateIpAddresses { network_interface, addresses } => {
-                self.assign_addresses(network_interface, &addresses)
+            Op::AssignPrivateIpAddresses { network_interface, addresses, allow_reassignment } => {
+                self.assign_addresses(network_interface, &addresses, allow_reassignment)
             }
             Op::UnassignPrivateIpAddresses { network_interface, addresses } => {
                 self.unassign_addresses(network_interface, &addresses)

@@ -45,11 +45,12 @@ impl World {
         let home = self.subnet(*subnet)?;
         let addresses = self.gateway_addresses(&request, home)?;
         let attachment = Attachment::NatGateway(*id);
-        self.insert_interface(*network_interface, *subnet, *mac, addresses, Vec::new(), false, attachment, *origin);
+        let all = addresses.clone();
+        self.insert_interface(*network_interface, *subnet, *mac, all, Vec::new(), false, attachment, *origin);
         if let Connectivity::Public(allocations) = connectivity {
-            for allocation in allocations {
+            for (allocation, private_ip) in allocations.iter().zip(addresses) {
                 if let Some(address) = self.addresses.get_mut(allocation) {
-                    address.network_interface = Some(*network_interface);
+                    address.association = Some(Association { network_interface: *network_interface, private_ip });
                 }
             }
         }
@@ -95,7 +96,7 @@ impl World {
             return Err(Refusal::new(ErrorCode::GatewayNotAttached, "SubnetId", message));
         }
         for (at, allocation) in allocations.iter().enumerate() {
-            let held = self.address(*allocation)?.network_interface.map(|holder| holder.to_string());
+            let held = self.address(*allocation)?.association.map(|held| held.network_interface.to_string());
             let twice = allocations[..at].contains(allocation).then(|| "this NAT gateway".to_owned());
             if let Some(holder) = held.or(twice) {
                 let message = format!("Elastic IP address [{allocation}] is already associated with {holder}");

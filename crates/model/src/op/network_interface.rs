@@ -76,6 +76,7 @@ impl World {
             mac,
             private_ip,
             secondary_private_ips: addresses,
+            public_ip: None,
             groups,
             source_dest_check,
             attachment,
@@ -88,8 +89,9 @@ impl World {
     /// An interface goes; an Elastic IP address that it had stays, free (NAT-32).
     pub(super) fn remove_interface(&mut self, id: NetworkInterfaceId) {
         self.network_interfaces.remove(&id);
-        for address in self.addresses.values_mut().filter(|address| address.network_interface == Some(id)) {
-            address.network_interface = None;
+        let is_its = |address: &&mut Address| address.association.is_some_and(|held| held.network_interface == id);
+        for address in self.addresses.values_mut().filter(is_its) {
+            address.association = None;
         }
     }
 
@@ -137,20 +139,45 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn assign_addresses(&mut self, id: NetworkInterfaceId, more: &[Ipv4Addr]) -> Result<(), Refusal> {
+    pub(super) fn assign_addresses(
+        &mut self,
+        id: NetworkInterfaceId,
+        more: &[Ipv4Addr],
+        allow_reassignment: bool,
+    ) -> Result<(), Refusal> {
         let eni = self.network_interface(id)?;
         self.refuse_requester_managed(eni)?;
         let subnet = self.subnet(eni.subnet)?;
         check_count(eni.addresses().count() + more.len())?;
         let mut taken = BTreeSet::new();
+        let mut moved = Vec::new();
         for address in more {
-            self.check_address(subnet, *address, &taken)?;
+            match self.secondary_of(subnet, *address).filter(|holder| allow_reassignment && *holder != id) {
+                Some(holder) if !taken.contains(address) => moved.push((holder, *address)),
+                _ => self.check_address(subnet, *address, &taken)?,
+            }
             taken.insert(*address);
+        }
+        for (holder, address) in moved {
+            if let Some(eni) = self.network_interfaces.get_mut(&holder) {
+                eni.secondary_private_ips.retain(|own| *own != address);
+            }
+            let (from, to) = [holder, id].map(|eni| Association { network_interface: eni, private_ip: address }).into();
+            for elastic in self.addresses.values_mut().filter(|elastic| elastic.association == Some(from)) {
+                elastic.association = Some(to);
+            }
         }
         if let Some(eni) = self.network_interfaces.get_mut(&id) {
             eni.secondary_private_ips.extend(more);
         }
         Ok(())
+    }
+
+    /// Whose secondary address it is, if it is one; requester-managed interfaces keep theirs.
+    fn secondary_of(&self, subnet: &Subnet, address: Ipv4Addr) -> Option<NetworkInterfaceId> {
+        let mut all = self.network_interfaces.values().filter(|eni| eni.subnet == subnet.id);
+        let holder = all.find(|eni| eni.secondary_private_ips.contains(&address))?;
+        self.refuse_requester_managed(holder).is_ok().then_some(holder.id)
     }
 
     pub(super) fn unassign_addresses(&mut self, id: NetworkInterfaceId, fewer: &[Ipv4Addr]) -> Result<(), Refusal> {
@@ -163,11 +190,15 @@ impl World {
         if let Some(eni) = self.network_interfaces.get_mut(&id) {
             eni.secondary_private_ips.retain(|address| !fewer.contains(address));
         }
+        let stands_for = |held: Association| held.network_interface == id && fewer.contains(&held.private_ip);
+        for elastic in self.addresses.values_mut().filter(|elastic| elastic.association.is_some_and(stands_for)) {
+            elastic.association = None;
+        }
         Ok(())
     }
 
     /// SDC-0, NAT-4: what AWS made for a gateway isn't the customer's to change.
-    fn refuse_requester_managed(&self, eni: &NetworkInterface) -> Result<(), Refusal> {
+    pub(super) fn refuse_requester_managed(&self, eni: &NetworkInterface) -> Result<(), Refusal> {
         match eni.attachment {
             Attachment::Instance { .. } => Ok(()),
             Attachment::NatGateway(_) => {

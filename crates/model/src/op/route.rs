@@ -67,6 +67,9 @@ impl World {
             let message = format!("{v4}: a local route leads inside the VPC, {}", vpc.cidr);
             return refuse(ErrorCode::InvalidParameterValue, message);
         }
+        if self.gateway_of(route_table).is_some() {
+            self.check_gateway_route(vpc, destination, target)?;
+        }
         if vpc.cidr.contains(&v4) {
             self.check_more_specific(vpc.id, v4, target)?;
         }
@@ -89,6 +92,9 @@ impl World {
         let vpc = self.vpc(table.vpc)?;
         let at = find_route(table, destination)?;
         self.check_target(vpc.id, target)?;
+        if self.gateway_of(route_table).is_some() {
+            self.check_gateway_route(vpc, destination, target)?;
+        }
         match destination {
             IpNet::V4(v4) if v4 == vpc.cidr => check_middlebox(target, true)?,
             IpNet::V4(v4) if vpc.cidr.contains(&v4) => self.check_more_specific(vpc.id, v4, target)?,
@@ -191,13 +197,19 @@ impl World {
         let main = self.vpc(table.vpc)?.main_route_table == id;
         let served = self.subnets.values().find(|subnet| subnet.route_table == Some(id));
         let held_by = main.then(|| "it is the main route table".to_owned());
-        dependency("routeTable", id, held_by.or(served.map(|subnet| format!("subnet {}", subnet.id))))?;
+        let gateway = self.gateway_of(id).map(|gateway| format!("internet gateway {gateway}"));
+        let held_by = held_by.or(served.map(|subnet| format!("subnet {}", subnet.id))).or(gateway);
+        dependency("routeTable", id, held_by)?;
         self.route_tables.remove(&id);
         Ok(())
     }
 
     pub(super) fn replace_main_route_table(&mut self, vpc: VpcId, table: RouteTableId) -> Result<(), Refusal> {
         same_network("route table", table, self.route_table(table)?.vpc, "network", vpc, vpc)?;
+        if let Some(gateway) = self.gateway_of(table) {
+            let message = format!("{table} is associated with gateway {gateway}, and cannot be the main route table");
+            return Err(Refusal::new(ErrorCode::InvalidParameterValue, "RouteTableId", message));
+        }
         if let Some(vpc) = self.vpcs.get_mut(&vpc) {
             vpc.main_route_table = table;
         }

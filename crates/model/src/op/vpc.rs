@@ -1,9 +1,8 @@
-//! VPCs, internet gateways, Elastic IP addresses.
-
-use std::net::Ipv4Addr;
+//! VPCs, internet gateways.
 
 use ipnet::Ipv4Net;
 
+use super::address::is_nobodys;
 use super::dependency;
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
@@ -35,12 +34,6 @@ pub struct CreateVpc {
 /// blocks are /16 to /28, and without bits behind the mask.
 pub(super) fn allowed_size(cidr: Ipv4Net) -> bool {
     (16..=28).contains(&cidr.prefix_len()) && cidr.addr() == cidr.network()
-}
-
-/// Loopback, link-local, multicast, reserved: not the address of one machine in a network.
-fn is_nobodys(address: Ipv4Addr) -> bool {
-    let first = address.octets()[0];
-    address.is_loopback() || address.is_link_local() || first == 0 || first >= 224
 }
 
 /// Guests' host names are made of it.
@@ -133,42 +126,12 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn allocate_address(
-        &mut self,
-        id: AllocationId,
-        public_ip: Ipv4Addr,
-        tags: Tags,
-        origin: Origin,
-    ) -> Result<(), Refusal> {
-        self.unused(self.addresses.contains_key(&id), id)?;
-        if is_nobodys(public_ip) || public_ip.is_private() {
-            let message = format!("Address {public_ip} isn't a public one");
-            return Err(Refusal::new(ErrorCode::InvalidParameterValue, "Address", message));
-        }
-        if let Some(other) = self.addresses.values().find(|a| a.public_ip == public_ip) {
-            let message = format!("Address {public_ip} is in use by {}", other.tags.name().unwrap_or_default());
-            return Err(Refusal::new(ErrorCode::InvalidIpAddressInUse, "Address", message));
-        }
-        self.addresses.insert(id, Address { id, public_ip, network_interface: None, tags, origin });
-        Ok(())
-    }
-
-    pub(super) fn release_address(&mut self, id: AllocationId) -> Result<(), Refusal> {
-        if let Some(holder) = self.address(id)?.network_interface {
-            let message =
-                format!("The address with allocation id [{id}] is associated with {}", self.holder_name(holder));
-            return Err(Refusal::new(ErrorCode::InvalidIpAddressInUse, "AllocationId", message));
-        }
-        self.addresses.remove(&id);
-        Ok(())
-    }
-
     pub(super) fn detach_internet_gateway(&mut self, id: InternetGatewayId) -> Result<(), Refusal> {
         let vpc = self.internet_gateway(id)?.vpc;
         let in_vpc = |eni: &NetworkInterfaceId| {
             self.network_interfaces.get(eni).and_then(|eni| self.subnets.get(&eni.subnet)).is_some_and(|s| s.vpc == vpc)
         };
-        let mapped = self.addresses.values().filter_map(|address| address.network_interface).find(in_vpc);
+        let mapped = self.public_addresses().map(|public| public.network_interface).find(in_vpc);
         if let Some(eni) = mapped {
             let holder = self.holder_name(eni);
             let message = format!(

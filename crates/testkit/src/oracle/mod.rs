@@ -4,8 +4,10 @@
 //! shared with what it judges. It keeps only what an observer could know: which flows each interface tracks, and which
 //! port a NAT gateway was seen to use for a session.
 //!
-//! `nat.rs`: NAT gateways and their answers; `rules.rs`: security groups and network ACLs.
+//! `nat.rs`: NAT gateways and their answers; `internet.rs`: internet gateways and what is behind them; `rules.rs`: security
+//! groups and network ACLs.
 
+mod internet;
 mod nat;
 mod rules;
 
@@ -68,12 +70,31 @@ pub type Flowing = (u8, u16, u16);
 /// What becomes of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// It arrives at this interface, so.
-    Delivered(NetworkInterfaceId, Datum),
+    /// It arrives there, so.
+    Delivered(Party, Datum),
     /// It ends with an answer to its sender, and this becomes of the answer.
     Answered(Box<Fate>),
     /// It is dropped.
     Dropped(Place),
+}
+
+/// Who sends and receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // The ids say it.
+pub enum Party {
+    Interface(NetworkInterfaceId),
+    Host(HostId),
+}
+
+impl Party {
+    /// Its number in flow state.
+    #[must_use]
+    pub fn serial(self, world: &World) -> Serial {
+        match self {
+            Self::Interface(eni) => world.network_interface(eni).unwrap().serial,
+            Self::Host(host) => world.host(host).unwrap().serial,
+        }
+    }
 }
 
 /// Who drops, and why.
@@ -96,8 +117,18 @@ pub enum Place {
     Router(SubnetId),
     /// NACL-2.
     NetworkAcl(NetworkAclId),
-    /// Not built yet.
-    InternetGateway(InternetGatewayId),
+    /// IGW-15, IGW-18.
+    PrivateDestination(InternetGatewayId),
+    /// IGW-3.
+    NoPublicAddress(InternetGatewayId),
+    /// IGW-15.
+    PrivateSource(InternetGatewayId),
+    /// IGW-15.
+    Spoofed(InternetGatewayId),
+    /// R-7, of what a host sends.
+    HostSends(HostId),
+    /// The internet's router knows nobody there, or has nothing to say.
+    Internet,
     /// NAT-21.
     NoSession(NatGatewayId),
     /// NAT-8.
@@ -224,16 +255,13 @@ impl<'a> Oracle<'a> {
         Oracle { world, tracked: self.tracked, ports: self.ports }
     }
 
-    /// What becomes of a packet that an interface sends.
-    pub fn judge(
-        &mut self,
-        sender: NetworkInterfaceId,
-        next: NextHop,
-        sent: Datum,
-        seen_port: SeenPort<'_>,
-    ) -> Judgement {
+    /// What becomes of a packet that somebody sends; `next` is an interface's.
+    pub fn judge(&mut self, sender: Party, next: NextHop, sent: Datum, seen_port: SeenPort<'_>) -> Judgement {
         let mut trip = Trip::new(seen_port);
-        let fate = self.sent(sender, next, sent, &mut trip);
+        let fate = match sender {
+            Party::Interface(eni) => self.sent(eni, next, sent, &mut trip),
+            Party::Host(host) => self.host_sent(host, sent, &mut trip),
+        };
         if !matches!(fate, Fate::Dropped(_)) {
             self.learn(&trip);
         }
@@ -278,7 +306,7 @@ impl<'a> Oracle<'a> {
             }
             trip.middlebox = true; // SG-7
         }
-        if [packet.src, packet.dst].iter().any(|a| a.is_multicast() || a.is_broadcast() || a.octets()[0] == 0) {
+        if is_nobodys(packet.src) || is_nobodys(packet.dst) {
             return Fate::Dropped(Place::NotUnicast(sender));
         }
         let home = self.world.subnet(eni.subnet).unwrap();
@@ -293,7 +321,8 @@ impl<'a> Oracle<'a> {
             return match packet.what {
                 What::Echo(id) => {
                     let (src, dst, what) = (packet.dst, packet.src, What::EchoReply(id));
-                    Fate::Answered(Box::new(Fate::Delivered(sender, Datum { src, dst, what, ttl: 255 })))
+                    let answer = Datum { src, dst, what, ttl: 255 };
+                    Fate::Answered(Box::new(Fate::Delivered(Party::Interface(sender), answer)))
                 }
                 _ => Fate::Dropped(Place::Router(home.id)),
             };
@@ -331,7 +360,7 @@ impl<'a> Oracle<'a> {
             RouteTarget::InternetGateway(igw) => {
                 return match self.acl_denies(subnet, true, &packet, trip) {
                     Some(acl) => Fate::Dropped(Place::NetworkAcl(acl)),
-                    None => Fate::Dropped(Place::InternetGateway(igw)),
+                    None => self.out_of_vpc(igw, home.vpc, packet, trip),
                 };
             }
             RouteTarget::NatGateway(nat) => self.eni(self.world.nat_gateway(nat).unwrap().network_interface),
@@ -368,8 +397,13 @@ impl<'a> Oracle<'a> {
         if !self.groups_allow(eni, &packet, false, trip) {
             return Fate::Dropped(Place::SecurityGroups(eni.id));
         }
-        Fate::Delivered(eni.id, packet)
+        Fate::Delivered(Party::Interface(eni.id), packet)
     }
+}
+
+///
+fn is_nobodys(address: Ipv4Addr) -> bool {
+    address.is_multicast() || address.is_broadcast() || address.octets()[0] == 0
 }
 
 fn turned(what: What) -> What {

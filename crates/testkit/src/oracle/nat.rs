@@ -130,13 +130,20 @@ impl Oracle<'_> {
 
     /// What a gateway says to the sender of a packet goes by its subnet's router.
     fn answer(&self, gateway: &NetworkInterface, answer: Datum, trip: &mut Trip<'_>) -> Fate {
+        self.answered(trip, |known, back| {
+            back.way.push(gateway.id);
+            known.route(gateway.subnet, answer, back)
+        })
+    }
+
+    /// What the network says to the sender of a packet.
+    pub(super) fn answered(&self, trip: &mut Trip<'_>, say: impl FnOnce(&Self, &mut Trip<'_>) -> Fate) -> Fate {
         // All know by then what the sender has sent.
         let mut known = self.clone();
         known.learn(trip);
         let mut back = Trip::new(trip.seen_port);
-        back.way.push(gateway.id);
         back.middlebox = true; // SG-7: whatever name it says it in.
-        let fate = known.route(gateway.subnet, answer, &mut back);
+        let fate = say(&known, &mut back);
         if !matches!(fate, Fate::Dropped(_)) {
             trip.untracked.extend(back.untracked);
             trip.closed.extend(back.closed);

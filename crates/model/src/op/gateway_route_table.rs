@@ -1,0 +1,88 @@
+//! Gateway route tables: for what enters a VPC by its internet gateway.
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::route::same_network;
+use crate::id::*;
+use crate::refusal::{ErrorCode, Refusal};
+use crate::resource::*;
+use crate::world::World;
+
+impl World {
+    pub(super) fn associate_gateway_route_table(
+        &mut self,
+        id: RouteTableId,
+        gateway: InternetGatewayId,
+    ) -> Result<(), Refusal> {
+        let table = self.route_table(id)?;
+        let vpc = self.vpc(table.vpc)?;
+        same_network("route table", id, table.vpc, "gateway", gateway, self.internet_gateway(gateway)?.vpc)?;
+        if vpc.main_route_table == id {
+            let message = format!("{id} is the main route table, which cannot be associated with a gateway");
+            return Err(Refusal::new(ErrorCode::InvalidParameterValue, "RouteTableId", message));
+        }
+        for route in &table.routes {
+            self.check_gateway_route(vpc, route.destination, route.target)?;
+        }
+        if let Some(gateway) = self.internet_gateways.get_mut(&gateway) {
+            gateway.route_table = Some(id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn disassociate_gateway_route_table(&mut self, id: InternetGatewayId) -> Result<(), Refusal> {
+        if self.internet_gateway(id)?.route_table.is_none() {
+            let message = format!("the gateway {id} has no route table");
+            return Err(Refusal::new(ErrorCode::InvalidAssociationIdNotFound, "GatewayId", message));
+        }
+        if let Some(gateway) = self.internet_gateways.get_mut(&id) {
+            gateway.route_table = None;
+        }
+        Ok(())
+    }
+
+    pub(super) fn modify_asymmetric_return(&mut self, id: InternetGatewayId, passes: bool) -> Result<(), Refusal> {
+        self.internet_gateway(id)?;
+        if let Some(gateway) = self.internet_gateways.get_mut(&id) {
+            gateway.passes_asymmetric_return = passes;
+        }
+        Ok(())
+    }
+
+    /// The gateway that a table is for.
+    pub(super) fn gateway_of(&self, table: RouteTableId) -> Option<InternetGatewayId> {
+        self.internet_gateways.values().find(|gateway| gateway.route_table == Some(table)).map(|gateway| gateway.id)
+    }
+
+    /// the whole VPC or a whole subnet, and led to an interface or nowhere else.
+    pub(super) fn check_gateway_route(
+        &self,
+        vpc: &Vpc,
+        destination: IpNet,
+        target: RouteTarget,
+    ) -> Result<(), Refusal> {
+        let refuse =
+            |parameter, message: String| Err(Refusal::new(ErrorCode::InvalidParameterValue, parameter, message));
+        let is_whole = |v4: Ipv4Net| {
+            v4 == vpc.cidr || self.subnets.values().any(|subnet| subnet.vpc == vpc.id && subnet.cidr == v4)
+        };
+        match destination {
+            IpNet::V4(v4) if is_whole(v4) => {}
+            _ => {
+                let message = format!(
+                    "Route destination {destination} is not supported in a gateway route table: it must be the whole CIDR block of the VPC, {}, or of one of its subnets.",
+                    vpc.cidr
+                );
+                return refuse("DestinationCidrBlock", message);
+            }
+        }
+        match target {
+            RouteTarget::Local | RouteTarget::NetworkInterface(_) => Ok(()),
+            RouteTarget::NatGateway(_) | RouteTarget::InternetGateway(_) => refuse(
+                "Target",
+                "Route target is not supported. A gateway route table only supports local, network interface and Gateway Load Balancer endpoint targets."
+                    .to_owned(),
+            ),
+        }
+    }
+}
