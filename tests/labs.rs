@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "articles/addresses.rs"]
+mod addresses;
 #[path = "scenarios/capture.rs"]
 mod capture;
 #[path = "scenarios/changes.rs"]
 mod changes;
 #[path = "scenarios/crashes.rs"]
 mod crashes;
+#[path = "articles/failover.rs"]
+mod failover;
 #[path = "articles/ingress_routing.rs"]
 mod ingress_routing;
 #[path = "scenarios/inside_one_vpc.rs"]

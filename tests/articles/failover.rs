@@ -1,0 +1,89 @@
+//! The slides' last question, what becomes available again when something has died: by an Elastic IP, by a secondary
+//! address, by a route. What lives on, and what doesn't.
+
+use crate::lab::{Lab, lab_or_skip, said};
+use crate::life::until;
+
+const ELASTIC_IP: &str = include_str!("../../configs/elastic-ip-failover/lab.yaml");
+
+/// Pings five times a second until `act` is done and answered; how many echoes were lost.
+fn lost_meanwhile(lab: &Lab, from: &str, to: &str, act: impl FnOnce()) -> usize {
+    let mut pings = lab.start(from, &["ping", "-i", "0.2", to]);
+    pings.until("an answer", |line| line.contains("icmp_seq=2 "));
+    act();
+    let answered = pings.printed.len();
+    pings.until_count(answered + 5, |_| true);
+    let printed = pings.interrupt();
+    let summary = printed.iter().find(|line| line.contains("packets transmitted")).expect("a summary");
+    let number = |word: &str| {
+        let before = summary.split(word).next().unwrap().trim();
+        before.rsplit([' ', ',']).next().unwrap().parse::<usize>().unwrap()
+    };
+    number("packets transmitted") - number("received")
+}
+
+/// A connection that says a line every now and then, and says so when it ends.
+const TALK: &str = "import socket, sys, time
+s = socket.create_connection((sys.argv[1], 80), 5)
+print('connected', flush=True)
+for line in sys.stdin:
+    try:
+        s.sendall(b'GET / HTTP/1.0\\r\\n')
+        time.sleep(0.2)
+        s.sendall(b'X: y\\r\\n')
+        print('said', flush=True)
+    except OSError as error:
+        print(type(error).__name__, flush=True)
+        break";
+
+#[test]
+fn igw_9_by_an_elastic_ip_no_echo_is_lost_and_a_connection_is_reset() {
+    let lab = lab_or_skip!(ELASTIC_IP);
+    for server in ["active", "standby"] {
+        lab.until_listening(server, 80);
+    }
+    let lost = lost_meanwhile(&lab, "client", "203.0.113.80", || {
+        lab.ask(&["set", "eip", "service", "standby"]);
+    });
+    assert_eq!(lost, 0);
+    assert_eq!(lab.exec("client", &["curl", "-sS", "-m", "5", "http://203.0.113.80/"]), "standby\n");
+    let mut talk = lab.converse("client", &["python3", "-c", TALK, "203.0.113.80"]);
+    talk.until("a connection", |line| line == "connected");
+    lab.ask(&["set", "eip", "service", "active"]);
+    talk.say("now");
+    talk.until("its end", |line| line.contains("ConnectionResetError") || line.contains("BrokenPipeError"));
+    assert_eq!(lab.exec("client", &["curl", "-sS", "-m", "5", "http://203.0.113.80/"]), "active\n");
+}
+
+#[test]
+fn igw_9_the_dead_ones_address_serves_again_with_the_next_packet_after_the_move() {
+    let lab = lab_or_skip!(ELASTIC_IP);
+    lab.until_listening("standby", 80);
+    lab.ask(&["stop", "active"]);
+    let curl = lab.run("client", &["curl", "-sS", "-m", "1", "http://203.0.113.80/"]);
+    assert_eq!(curl.status.code(), Some(28), "silence");
+    lab.ask(&["set", "eip", "service", "standby"]);
+    assert_eq!(lab.exec("client", &["curl", "-sS", "-m", "1", "http://203.0.113.80/"]), "standby\n");
+    // The file says otherwise, and `plan` knows.
+    assert!(said(&lab.minivpc(&["plan"])).contains("AssociateAddress"));
+}
+
+#[test]
+fn igw_7_by_a_secondary_address_that_moves_with_its_elastic_ip() {
+    let text =
+        ELASTIC_IP.replace("subnet: c\n    private_ip: 10.0.1.10", "subnet: a\n    private_ip: 10.0.0.11").replace(
+            "    elastic_ip: service\n",
+            "    secondary_private_ips: [10.0.0.100]\n    secondary_elastic_ips: [service]\n",
+        );
+    let lab = lab_or_skip!(&text);
+    let holder = |instance: &str| lab.exec(instance, &["ip", "-br", "addr", "show", "eth0"]).contains("10.0.0.100");
+    assert!(holder("active") && !holder("standby"));
+    let lost = lost_meanwhile(&lab, "client", "203.0.113.80", || {
+        lab.ask(&["set", "address", "10.0.0.100", "standby"]);
+    });
+    assert!(lost <= 1, "{lost} lost: the old holder gives it up just before the new one has it");
+    assert!(!holder("active") && holder("standby"));
+    until("the new holder's answer", || {
+        said(&lab.run("client", &["curl", "-sS", "-m", "1", "http://203.0.113.80/"])) == "standby\n"
+    });
+}
