@@ -170,3 +170,21 @@ fn a_new_engine_keeps_the_internet_and_its_certificates() {
     until("another engine", || lab.minivpc(&["status", "--lab", &lab.name]).status.success());
     assert!(seen_by(&lab, "web", "https://example.com/").contains("203.0.113.21"));
 }
+
+#[test]
+fn a_host_that_serves_something_else_is_made_anew_and_others_notice_nothing() {
+    let lab = lab_or_skip!(INTERNET);
+    let changed = INTERNET.replace(
+        "ntp.example: { address: 192.0.2.123, serve: [ntp] }",
+        "ntp.example: { address: 192.0.2.123, serve: [ntp, http] }\n    new.example: { address: 192.0.2.55, serve: [http] }",
+    );
+    let mut pings = lab.start("web", &["ping", "-i", "0.2", "93.184.216.34"]);
+    pings.until("an answer", |line| line.contains("ttl="));
+    lab.apply(&changed);
+    for address in ["192.0.2.123", "192.0.2.55"] {
+        assert!(seen_by(&lab, "web", &format!("http://{address}/")).contains("203.0.113.21"));
+    }
+    let answered = pings.printed.len();
+    pings.until_count(answered + 2, |_| true);
+    assert!(pings.interrupt().iter().any(|line| line.contains(" 0% packet loss")), "no ping was lost");
+}

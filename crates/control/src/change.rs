@@ -3,6 +3,7 @@
 use minivpc_config::Lab;
 use minivpc_model::*;
 
+use crate::guest;
 use crate::protocol::LabFile;
 use crate::running::Current;
 use crate::view::{Action, Plan, Resource};
@@ -13,12 +14,7 @@ pub(crate) fn plan(ops: &[Op], current: &Current, next: &Lab, file: &LabFile) ->
     let mut actions: Vec<_> = ops.iter().map(|op| Words { before, after }.action(op)).collect();
     actions.extend(routes_that_change_state(before, after));
     for (id, guest) in &next.guests {
-        let is_new = |op: &Op| match op {
-            Op::RunInstance(request) => GuestId::Instance(request.id) == *id,
-            Op::CreateHost(request) => GuestId::Host(request.id) == *id,
-            _ => false,
-        };
-        let stays = !ops.iter().any(is_new);
+        let stays = !ops.iter().any(|op| guest::made_by(op) == Some(*id));
         let runs = current.guests.contains_key(id);
         if stays && runs && current.lab.guests.get(id).is_some_and(|other| other != guest) {
             let what = "its `sysctls`, `run` or `guest_network` changed".to_owned();

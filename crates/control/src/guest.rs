@@ -8,7 +8,7 @@ use std::sync::Arc;
 use minivpc_config::Lab;
 use minivpc_dataplane::HOST_TTL;
 use minivpc_host::{Backend, GuestSpec, InterfaceSpec};
-use minivpc_model::{Attachment, GuestId, Host, Instance, Refusal, Serial, World};
+use minivpc_model::{Attachment, GuestId, Host, Instance, Op, Refusal, Serial, World};
 
 /// MTU of every interface of an instance.
 const MTU: u32 = 9001;
@@ -44,6 +44,15 @@ pub(crate) fn wanted(world: &World) -> impl Iterator<Item = GuestId> {
     let instances = world.instances().filter(|instance| instance.is_running());
     let hosts = world.hosts().map(|host| GuestId::Host(host.id));
     instances.map(|instance| GuestId::Instance(instance.id)).chain(hosts)
+}
+
+/// Who is made, or made anew, by an operation.
+pub(crate) fn made_by(op: &Op) -> Option<GuestId> {
+    match op {
+        Op::RunInstance(request) => Some(GuestId::Instance(request.id)),
+        Op::CreateHost(request) => Some(GuestId::Host(request.id)),
+        _ => None,
+    }
 }
 
 /// The numbers in flow state of a guest's interfaces, in their order.

@@ -147,8 +147,7 @@ impl Running {
         match change {
             Change::Apply(file) => {
                 let (ops, next) = current.next(&file)?;
-                let run = |op: &Op| if let Op::RunInstance(request) = op { Some(request.id) } else { None };
-                let restarted = ops.iter().filter_map(run).map(GuestId::Instance).collect();
+                let restarted = ops.iter().filter_map(guest::made_by).collect();
                 let plan = change::plan(&ops, current, &next, &file);
                 self.turn_into(current, next, file, &restarted)?;
                 return json(&plan);

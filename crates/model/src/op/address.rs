@@ -96,15 +96,16 @@ impl World {
             return Err(Refusal::new(ErrorCode::GatewayNotAttached, "AllocationId", message));
         }
         let wanted = Association { network_interface, private_ip };
-        let taken = address.association.filter(|other| *other != wanted).map(|_| id);
-        let other = self.addresses.values().find(|other| other.id != id && other.association == Some(wanted));
-        if let Some(allocation) = taken.or(other.map(|other| other.id)).filter(|_| !allow_reassociation) {
-            let holder = if taken.is_some() { "another address" } else { "this address" };
-            let message = format!("resource {allocation} is already associated with {holder}; move it, or end that");
+        let before = address.association;
+        let is_others = |other: &&Address| other.id != id && other.association == Some(wanted);
+        let other = self.addresses.values().find(is_others).map(|other| other.id);
+        let taken = before.filter(|before| *before != wanted).map(|before| (id, before));
+        let taken = taken.or(other.map(|other| (other, wanted))).filter(|_| !allow_reassociation);
+        if let Some((allocation, Association { network_interface, private_ip })) = taken {
+            let holder = self.holder_name(network_interface);
+            let message = format!("resource {allocation} is already associated with {private_ip} of {holder}");
             return Err(Refusal::new(ErrorCode::ResourceAlreadyAssociated, "AllocationId", message));
         }
-        let other = other.map(|other| other.id);
-        let before = address.association;
         for gone in other.into_iter().chain([id]) {
             if let Some(address) = self.addresses.get_mut(&gone) {
                 address.association = (gone == id).then_some(wanted);
