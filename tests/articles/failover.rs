@@ -6,6 +6,9 @@ use crate::life::until;
 
 const ELASTIC_IP: &str = include_str!("../../configs/elastic-ip-failover/lab.yaml");
 
+const APPLIANCES: &str = include_str!("../../configs/appliance-failover/lab.yaml");
+const MONITOR: &str = include_str!("../../configs/appliance-failover/monitor.sh");
+
 /// Pings five times a second until `act` is done and answered; how many echoes were lost.
 fn lost_meanwhile(lab: &Lab, from: &str, to: &str, act: impl FnOnce()) -> usize {
     let mut pings = lab.start(from, &["ping", "-i", "0.2", to]);
@@ -86,4 +89,25 @@ fn igw_7_by_a_secondary_address_that_moves_with_its_elastic_ip() {
     until("the new holder's answer", || {
         said(&lab.run("client", &["curl", "-sS", "-m", "1", "http://203.0.113.80/"])) == "standby\n"
     });
+}
+
+#[test]
+fn r_29_by_routes_that_a_monitor_in_a_guest_replaces_when_the_active_appliance_dies() {
+    crate::lab::can_run_or_skip!();
+    let lab = Lab::write(APPLIANCES);
+    std::fs::write(lab.file.with_file_name("monitor.sh"), MONITOR).unwrap();
+    let up = lab.minivpc(&["up"]);
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    let hop = || {
+        let printed = said(&lab.run("client", &["traceroute", "-n", "-q", "1", "-w", "1", "-m", "3", "203.0.113.20"]));
+        let hop = printed.lines().nth(2).and_then(|line| line.split_whitespace().nth(1));
+        hop.unwrap_or_default().to_owned()
+    };
+    assert_eq!(hop(), "203.0.113.11");
+    lab.ask(&["stop", "appliance-a"]);
+    until("the way through the other one", || hop() == "203.0.113.12");
+    lab.exec("client", &["ping", "-c", "1", "-W", "5", "203.0.113.20"]);
+    assert!(lab.ask(&["logs", "monitor"]).contains("appliance-a is silent: through appliance-c from now on"));
+    // Others can't: they don't even know that there is a lab.
+    assert_eq!(lab.run("application", &["minivpc", "labs"]).status.code(), Some(127));
 }

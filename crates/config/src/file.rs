@@ -330,6 +330,9 @@ pub struct Instance {
     pub run: Vec<String>,
     #[serde(default)]
     pub guest_network: GuestNetwork,
+    /// As a role that may call EC2 does, it lets the instance's commands change the lab.
+    #[serde(default)]
+    pub control: bool,
     #[serde(default)]
     pub tags: Tags,
 }

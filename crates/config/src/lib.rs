@@ -56,6 +56,8 @@ pub struct Guest {
     pub run: Vec<String>,
     /// Are its addresses and routes left to `run`, but for the first ones?
     pub plain_network: bool,
+    /// May its commands ask about the lab and change it?
+    pub control: bool,
 }
 
 impl Lab {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use minivpc_config::Lab;
@@ -67,13 +68,15 @@ pub(crate) fn serials(world: &World, id: GuestId) -> Vec<Serial> {
 }
 
 /// A guest, still without a name; its interfaces are in the order of the instance's.
-pub(crate) fn spec(lab: &Lab, id: GuestId, backend: Backend) -> Result<GuestSpec, Refusal> {
+pub(crate) fn spec(lab: &Lab, directory: &Path, id: GuestId, backend: Backend) -> Result<GuestSpec, Refusal> {
     let (hostname, default_ttl, interfaces) = match id {
         GuestId::Instance(id) => of_instance(&lab.world, lab.world.instance(id)?)?,
         GuestId::Host(id) => of_host(lab.world.host(id)?),
     };
-    let minivpc_config::Guest { sysctls, plain_network, .. } = lab.guests.get(&id).cloned().unwrap_or_default();
-    Ok(GuestSpec { name: String::new(), hostname, default_ttl, sysctls, interfaces, backend, plain_network })
+    let guest = lab.guests.get(&id).cloned().unwrap_or_default();
+    let minivpc_config::Guest { sysctls, plain_network, control, .. } = guest;
+    let (name, control) = (String::new(), control.then(|| directory.to_owned()));
+    Ok(GuestSpec { name, hostname, default_ttl, sysctls, interfaces, backend, plain_network, control })
 }
 
 /// Host name, default TTL and interfaces.

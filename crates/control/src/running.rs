@@ -244,7 +244,8 @@ impl Running {
         for id in guest::wanted(&next.world) {
             let old = current.guests.get(&id).filter(|_| !restarted.contains(&id));
             let run = next.guests.get(&id).map(|guest| guest.run.clone()).unwrap_or_default();
-            let spec = guest::spec(&next, id, self.base.moving.backend).map_err(|refusal| refusal.to_string())?;
+            let spec = guest::spec(&next, &self.directory, id, self.base.moving.backend)
+                .map_err(|refusal| refusal.to_string())?;
             let guest = match old {
                 Some(old) if old.can_stay(&spec, &run) => {
                     let spec = GuestSpec { name: old.spec.name.clone(), ..spec };

@@ -92,6 +92,7 @@ fn guest(name: &str, mac: u8, address: Ipv4Addr) -> GuestSpec {
         }],
         backend: Backend::VirtioNet,
         plain_network: false,
+        control: None,
     }
 }
 

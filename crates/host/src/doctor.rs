@@ -171,6 +171,7 @@ fn try_guest(findings: &mut Vec<Finding>) {
         }],
         backend: Backend::VirtioNet,
         plain_network: false,
+        control: None,
     };
     let what = "a guest's network";
     match network::create(&spec) {

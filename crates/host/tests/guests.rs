@@ -125,6 +125,7 @@ fn guest(name: &str) -> GuestSpec {
         sysctls: vec![("net.ipv4.ip_forward".to_owned(), "1".to_owned())],
         backend: minivpc_host::Backend::VirtioNet,
         plain_network: false,
+        control: None,
         interfaces: vec![InterfaceSpec {
             name: "eth0".to_owned(),
             mac: [6, 0, 0, 0, 0, 1],

@@ -135,6 +135,7 @@ impl Builder<'_> {
             sysctls: sysctls(&instance.sysctls)?,
             run: instance.run.clone(),
             plain_network: instance.guest_network == GuestNetwork::Plain,
+            control: instance.control,
         };
         self.lab.guests.insert(GuestId::Instance(id), guest);
         let request = RunInstance {

@@ -12,7 +12,8 @@ use crate::mistake::Mistake;
 impl Builder<'_> {
     pub(super) fn host(&mut self, name: &Spanned<String>, host: &file::Host) -> Result<(), Mistake> {
         let id = self.id(host.id.as_ref(), HostId::from_seed, &["host", &name.value])?;
-        let guest = Guest { sysctls: sysctls(&host.sysctls)?, run: host.run.clone(), plain_network: false };
+        let (plain_network, control) = (false, false);
+        let guest = Guest { sysctls: sysctls(&host.sysctls)?, run: host.run.clone(), plain_network, control };
         self.lab.guests.insert(GuestId::Host(id), guest);
         let request = CreateHost {
             id,

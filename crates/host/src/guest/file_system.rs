@@ -62,7 +62,8 @@ pub(super) fn build(spec: &GuestSpec, outside: &Outside) -> Result<(), HostError
     let _ = mount("sysfs", "/sys", "sysfs", MountFlags::RDONLY, None::<&CStr>);
     devices()?;
     files(spec, outside)?;
-    trust(&outside.authority)
+    trust(&outside.authority)?;
+    spec.control.as_deref().map_or(Ok(()), control)
 }
 
 fn fresh(target: &str, kind: &str, options: &CStr) -> Result<(), HostError> {
@@ -249,6 +250,26 @@ fn trust(authority: &str) -> Result<(), HostError> {
         fs::write(path, others + authority).context(path)?;
     }
     Ok(())
+}
+
+/// Where root's labs are.
+const LABS: &str = "/run/minivpc";
+
+/// The lab's directory with its sockets, and this program to speak to them.
+fn control(lab: &Path) -> Result<(), HostError> {
+    let shown = Path::new(LABS).join(lab.file_name().unwrap_or_default());
+    fs::create_dir_all(&shown).context(LABS)?;
+    bind(lab, &shown)?;
+    let program = fs::read_link("/proc/self/exe").context("/proc/self/exe")?;
+    let command = Path::new(COMMANDS).join("minivpc");
+    fs::write(&command, "").context(COMMANDS)?;
+    bind(&program, &command)
+}
+
+/// Shows a file or directory of the host's in another place too.
+fn bind(host: &Path, at: &Path) -> Result<(), HostError> {
+    let path = Path::new(HOST).join(host.strip_prefix("/").unwrap_or(host));
+    mount_bind(&path, at).context(format!("showing {} in a guest", host.display()))
 }
 
 /// An ordinary user can't read the host's, and `su` asks whether an account has expired: none has, and none a password.

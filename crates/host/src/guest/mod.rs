@@ -8,6 +8,7 @@ pub(crate) mod network;
 mod set_id;
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,9 @@ pub struct GuestSpec {
     pub backend: Backend,
     /// Are addresses and routes beyond the first ones left to the guest?
     pub plain_network: bool,
+    /// The directory of the lab, if the guest's commands may ask about it and change it; they find it and this program
+    /// where root's labs are.
+    pub control: Option<PathBuf>,
 }
 
 /// An interface of a guest.
