@@ -20,7 +20,8 @@
 //! - `state/`: the truth about flows, shared by all workers, keyed by interface serials so that it outlives snapshots.
 //! - `rules.rs`: which rules of a list speak of a packet.
 //! - `capture.rs`: copies of packets, also of those inside, for whoever looks.
-//! - `explain.rs`: steps and their words; `drop.rs`: reasons; `drop_log.rs`: what was dropped.
+//! - `explain.rs`: what each hop has decided; `words.rs`: the same for people; `drop.rs`: reasons; `drop_log.rs`: what was
+//!   dropped.
 //!
 //! This crate does no I/O, reads no clock and draws no randomness: time and the NAT key are arguments. It never sees
 //! a file name.
@@ -37,6 +38,7 @@ mod snapshot;
 pub mod state;
 mod trace;
 mod walk;
+mod words;
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -52,13 +54,14 @@ pub use compile::{TooMany, compile};
 pub use drop::DropReason;
 pub use drop_log::{DropLog, Dropped, Subject};
 pub use explain::{
-    Check, Component, Full, HostAct, IgwAct, InternetAct, Line, Mismatch, Miss, NatAct, Quiet, Recorded, Recorder,
-    Ruling, Step,
+    Check, Component, Full, HostAct, IgwAct, InternetAct, Mismatch, Miss, NatAct, Quiet, Recorded, Recorder, Ruling,
+    Step,
 };
 pub use minivpc_packet::{Headers, Kind, tcp_flags};
 pub use snapshot::*;
 pub use trace::{Journey, Probe};
 pub use walk::{Answer, Verdict};
+pub use words::Line;
 
 use cache::{Key, Learned, Rests};
 use hops::router;

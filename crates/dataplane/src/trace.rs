@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
 
 use crate::drop::DropReason;
-use crate::explain::{Full, IgwAct, InternetAct, Line, NatAct, Recorded, Step};
+use crate::explain::{Full, IgwAct, InternetAct, NatAct, Recorded, Step};
 use crate::snapshot::{EniKind, HOST_TTL, Port, Snapshot};
 use crate::state::{Change, Connection, Endpoint, Lease, SessionKey, Txn, View};
 use crate::walk::{Verdict, Walk};
+use crate::words::Line;
 use crate::{Engine, Now, begin};
 
 /// A packet to ask about.
