@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::lab::{Lab, said};
+use crate::lab::{Lab, lab_or_skip, said};
 
 const NAT: &str = include_str!("../../configs/nat-instance/lab.yaml");
+const PUBLIC_NAT: &str = include_str!("../../configs/public-nat-gateway/lab.yaml");
 const FORWARD_PROXY: &str = include_str!("../../configs/forward-proxy/lab.yaml");
 const REVERSE_PROXY: &str = include_str!("../../configs/reverse-proxy/lab.yaml");
 
@@ -171,4 +172,22 @@ fn sg_5_behind_a_reverse_proxy_a_server_sees_the_proxy_and_admits_its_group() {
     ];
     assert_eq!(seen, set(&expected));
     assert!(!lab.run("client", &["curl", "-sS", "-m", "1", "http://203.0.113.10:8080/"]).status.success());
+}
+
+#[test]
+fn nat_9_from_a_private_subnet_a_site_sees_the_elastic_ip_and_a_port_of_the_gateways() {
+    let lab = lab_or_skip!(PUBLIC_NAT);
+    let curl = ["curl", "-sS", "-m", "10", "--local-port", "65535", "https://example.com/"];
+    let answer = lab.exec("client", &curl);
+    let port = answer.split_once("You are 203.0.113.31 port ").and_then(|(_, rest)| rest.split(',').next());
+    let port: u16 = port.unwrap_or_else(|| panic!("{answer}")).parse().unwrap();
+    assert!(port >= 1024);
+    let answer = lab.exec("client", &["curl", "-sS", "-m", "10", "https://s3.ap-northeast-1.amazonaws.com/"]);
+    assert!(answer.contains("You are 203.0.113.31 port"), "{answer}");
+    let large = lab.run("client", &["ping", "-c", "1", "-W", "1", "-M", "do", "-s", "1473", "93.184.216.34"]);
+    let printed = said(&large);
+    assert!(printed.contains("From 10.0.0.1") && printed.contains("mtu = 1500"), "IGW-11: {printed}");
+    // NAT-21.
+    assert!(!lab.run("stranger", &["ping", "-c", "1", "-W", "1", "203.0.113.31"]).status.success());
+    assert_eq!(lab.json(&["drops"])["drops"][0]["reason"], "MINIVPC_NAT_NO_SESSION");
 }
