@@ -1,8 +1,7 @@
 //! The slides' last question, what becomes available again when something has died: by an Elastic IP, by a secondary
 //! address, by a route. What lives on, and what doesn't.
 
-use crate::lab::{Lab, lab_or_skip, said};
-use crate::life::until;
+use crate::lab::{Lab, lab_or_skip, said, until};
 
 const ELASTIC_IP: &str = include_str!("../../configs/elastic-ip-failover/lab.yaml");
 

@@ -1,5 +1,6 @@
 //! A lab of its own for each test, by the built binary, and the tools in it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -215,6 +216,35 @@ impl Lab {
         }
     }
 
+    /// Two pings from a guest get no answer.
+    pub fn loses_all(&self, from: &str, to: &str) {
+        let ping = said(&self.run(from, &["ping", "-c", "2", "-i", "0.2", "-W", "1", to]));
+        assert!(ping.contains("2 packets transmitted, 0 received"), "{from} → {to}: {ping}");
+    }
+
+    /// The hops that a traceroute shows, by address.
+    pub fn hops(&self, from: &str, to: &str) -> Vec<String> {
+        let printed = self.exec(from, &["traceroute", "-n", "-q", "1", to]);
+        let hops = printed.lines().skip(1).map(|line| line.split_whitespace().nth(1).unwrap_or_default().to_owned());
+        hops.collect()
+    }
+
+    /// Why packets were dropped, and how many of each reason.
+    pub fn drops(&self) -> BTreeMap<String, u64> {
+        let mut reasons = BTreeMap::new();
+        for drop in self.json(&["drops"])["drops"].as_array().unwrap() {
+            let reason = drop["reason"].as_str().unwrap().to_owned();
+            *reasons.entry(reason).or_default() += drop["count"].as_u64().unwrap();
+        }
+        reasons
+    }
+
+    /// Packets were dropped, and all of them for this reason.
+    pub fn drops_only_for(&self, reason: &str) {
+        let drops = self.drops();
+        assert_eq!(drops.keys().collect::<Vec<_>>(), [reason]);
+    }
+
     /// Takes the lab down.
     pub fn down(&self) -> Output {
         self.minivpc(&["down", "--lab", &self.name])
@@ -224,6 +254,14 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         self.down();
+    }
+}
+
+/// Waits for a condition; how long doesn't matter unless it never comes.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
     }
 }
 

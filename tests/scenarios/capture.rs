@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::process::Command;
 
-use crate::lab::{Lab, Running, lab_or_skip, said};
-use crate::life::{process, until};
+use crate::lab::{Lab, Running, lab_or_skip, said, until};
+use crate::life::process;
 
 const ARTICLE: &str = include_str!("../../configs/nat-gateway-east-west/lab.yaml");
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, PATIENCE, Running, can_run_or_skip, lab_or_skip, said};
+use crate::lab::{Lab, Running, can_run_or_skip, lab_or_skip, said, until};
 
 const LAB: &str = r#"
 lab: x
@@ -76,18 +76,9 @@ impl Lines {
     }
 }
 
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
-    }
-}
-
 /// Packets dropped for this reason so far.
 fn dropped(lab: &Lab, reason: &str) -> u64 {
-    let drops = lab.json(&["drops"]);
-    let drops = drops["drops"].as_array().unwrap().iter().filter(|drop| drop["reason"] == reason);
-    drops.map(|drop| drop["count"].as_u64().unwrap()).sum()
+    lab.drops().get(reason).copied().unwrap_or_default()
 }
 
 fn second_connection_is_refused(lab: &Lab) {
@@ -311,8 +302,5 @@ fn several_workers_forward_as_one_does_and_forget_what_is_unused() {
     assert!(said(&lost).contains("100% packet loss"), "{}", said(&lost));
     assert_eq!(lab.json(&["status"])["flow_cache"]["workers"], 3);
     let entries = |lab: &Lab| lab.json(&["status"])["flow_cache"]["entries"].as_u64().unwrap();
-    let start = Instant::now();
-    while entries(&lab) > 0 {
-        assert!(start.elapsed() < PATIENCE, "unused flows stay in the cache");
-    }
+    until("unused flows to leave the cache", || entries(&lab) == 0);
 }

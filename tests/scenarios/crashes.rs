@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, can_run_or_skip, lab_or_skip, runtime};
-use crate::life::{is_zombie, kill, process, until};
+use crate::lab::{Lab, can_run_or_skip, lab_or_skip, runtime, until};
+use crate::life::{is_zombie, kill, process};
 
 const ARTICLE: &str = include_str!("../../configs/nat-gateway-east-west/lab.yaml");
 

@@ -6,20 +6,8 @@ const APPLIANCE: &str = include_str!("../../configs/appliance-east-west/lab.yaml
 const NETWORK_ACLS: &str = include_str!("../../configs/network-acls/lab.yaml");
 const NAT_GATEWAY: &str = include_str!("../../configs/nat-gateway-east-west/lab.yaml");
 
-fn loses_all(lab: &Lab, from: &str, to: &str) {
-    let ping = lab.run(from, &["ping", "-c", "2", "-i", "0.2", "-W", "1", to]);
-    assert!(said(&ping).contains("2 packets transmitted, 0 received"), "{from} → {to}: {}", said(&ping));
-}
-
 fn answers(lab: &Lab, from: &str, to: &str) -> String {
     lab.exec(from, &["ping", "-c", "1", to])
-}
-
-/// The only reason for drops.
-fn assert_dropped_for(lab: &Lab, reason: &str) {
-    let drops = lab.json(&["drops"]);
-    let reasons: Vec<_> = drops["drops"].as_array().unwrap().iter().map(|drop| drop["reason"].clone()).collect();
-    assert_eq!(reasons, [reason]);
 }
 
 #[test]
@@ -35,9 +23,7 @@ fn sdc_2_an_appliance_is_a_hop_with_the_check_off() {
     let lab = lab_or_skip!(APPLIANCE);
     let mut at_destination = lab.tcpdump("destination", &["-n", "icmp"]);
     let mut at_appliance = lab.tcpdump("appliance", &["-n", "icmp"]);
-    let traceroute = lab.exec("source", &["traceroute", "-n", "-q", "1", "10.0.1.55"]);
-    let hops: Vec<_> = traceroute.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
-    assert_eq!(hops, ["10.0.2.10", "10.0.1.55"]);
+    assert_eq!(lab.hops("source", "10.0.1.55"), ["10.0.2.10", "10.0.1.55"]);
     assert!(answers(&lab, "source", "10.0.1.55").contains(" ttl=254 "), "its kernel takes 1");
     at_destination.until("the request", |line| line.contains("10.0.0.11 > 10.0.1.55: ICMP echo request"));
     at_appliance.until_count(2, |line| line.contains("10.0.1.55 > 10.0.0.11: ICMP echo reply"));
@@ -46,18 +32,18 @@ fn sdc_2_an_appliance_is_a_hop_with_the_check_off() {
 #[test]
 fn sg_7_a_group_reference_does_not_match_behind_an_appliance() {
     let lab = lab_or_skip!(APPLIANCE);
-    loses_all(&lab, "source", "10.0.1.66");
-    assert_dropped_for(&lab, "ENI_SG_RULES_MISMATCH");
+    lab.loses_all("source", "10.0.1.66");
+    lab.drops_only_for("ENI_SG_RULES_MISMATCH");
 }
 
 #[test]
 fn sdc_2_with_the_check_on_the_appliance_sees_nothing() {
     let lab = lab_or_skip!(&APPLIANCE.replace("source_dest_check: false", "source_dest_check: true"));
     let capture = lab.tcpdump("appliance", &["-n", "icmp"]);
-    loses_all(&lab, "source", "10.0.1.55");
+    lab.loses_all("source", "10.0.1.55");
     let lines = capture.interrupt();
     assert!(lines.iter().any(|line| line == "0 packets captured"), "{lines:#?}");
-    assert_dropped_for(&lab, "ENI_SOURCE_DEST_CHECK_RESTRICTION");
+    lab.drops_only_for("ENI_SOURCE_DEST_CHECK_RESTRICTION");
 }
 
 #[test]
@@ -72,10 +58,10 @@ fn r_24_one_way_through_the_appliance_works_as_groups_are_stateful_at_each_inter
 fn nacl_1_the_target_sees_its_own_answer_leave_and_the_sender_nothing() {
     let lab = lab_or_skip!(NETWORK_ACLS);
     let mut capture = lab.tcpdump("web", &["-n", "icmp"]);
-    loses_all(&lab, "client", "10.0.1.20");
+    lab.loses_all("client", "10.0.1.20");
     capture.until_count(2, |line| line.contains("10.0.0.10 > 10.0.1.20: ICMP echo request"));
     capture.until_count(2, |line| line.contains("10.0.1.20 > 10.0.0.10: ICMP echo reply"));
-    assert_dropped_for(&lab, "SUBNET_ACL_RESTRICTION");
+    lab.drops_only_for("SUBNET_ACL_RESTRICTION");
     answers(&lab, "peer", "10.0.1.20");
 }
 

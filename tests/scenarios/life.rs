@@ -2,9 +2,8 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
-use crate::lab::{Lab, PATIENCE, can_run_or_skip, lab_or_skip, said};
+use crate::lab::{Lab, can_run_or_skip, lab_or_skip, said, until};
 
 const ARTICLE: &str = include_str!("../../configs/nat-gateway-east-west/lab.yaml");
 
@@ -26,13 +25,6 @@ pub fn find_process(lab: &Lab, role: &str) -> Option<i32> {
 
 pub fn kill(pid: i32) {
     assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
-}
-
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
-    }
 }
 
 #[test]

@@ -347,6 +347,9 @@ pub enum Command {
         guest: String,
         /// Where their output is kept.
         log: PathBuf,
+        /// Its own server starts first, as standard input says.
+        #[arg(long)]
+        serve: bool,
         /// The commands.
         #[arg(last = true)]
         commands: Vec<String>,

@@ -89,7 +89,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Set { scope, what } => {
             let lab = Lab::find(scope.lab.as_deref())?;
             let plan = lab.change(Change::Set(what.into()))?;
-            say(&print::set(&serde_json::from_value(plan)?))?;
+            say(&print::actions(&serde_json::from_value(plan)?))?;
         }
         Command::Reset { scope } => {
             let lab = Lab::find(scope.lab.as_deref())?;
@@ -144,7 +144,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Keeper { directory } => run_keeper(&directory)?,
         Command::Engine { directory, file, path } => run_engine(&directory, file, path.into())?,
-        Command::Commands { directory, guest, log, commands } => run_commands(&directory, &guest, &log, &commands)?,
+        Command::Commands { directory, guest, log, serve, commands } => {
+            run_commands(&directory, &guest, &log, serve, &commands)?;
+        }
         Command::KeepLog { log } => keep_log(&log)?,
         Command::Serve => serve()?,
     }

@@ -120,11 +120,6 @@ pub fn plan(plan: &Plan) -> String {
     }
 }
 
-/// What `set` has done.
-pub fn set(plan: &Plan) -> String {
-    actions(plan)
-}
-
 /// What `apply` has done.
 pub fn applied(lab: &str, plan: &Plan) -> String {
     match count(plan) {
@@ -141,7 +136,8 @@ fn changes(count: usize) -> String {
     if count == 1 { "1 change".to_owned() } else { format!("{count} changes") }
 }
 
-fn actions(plan: &Plan) -> String {
+/// Each action of a plan.
+pub fn actions(plan: &Plan) -> String {
     let row = |action: &Action| {
         let Action { sign, action, resource, what } = action;
         let resource = format!("{} {} {}", resource.kind, resource.name, resource.id).replace("  ", " ");

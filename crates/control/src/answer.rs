@@ -82,17 +82,18 @@ impl Answers<'_> {
 
     fn status(&self) -> view::Status {
         let (state, now) = (self.running.engine.state(), self.running.now());
+        let (links, drops) = (self.links(), self.running.engine.drops().list());
         view::Status {
             lab: self.views.lab.name.clone(),
             up_seconds: self.running.base.clock.elapsed().as_secs(),
             engine_deaths: self.running.base.deaths,
             engine_seconds: self.running.now().since(self.running.took_over).0 / 1_000_000_000,
-            instances: self.instances(),
-            hosts: self.views.hosts(&self.links()),
+            instances: self.views.instances(&links, state, &drops),
+            hosts: self.views.hosts(&links),
             nat_gateways: self.views.nat_gateways(state, now),
             internet_gateways: self.views.internet_gateways(),
             connections: state.connections(now.tick()).len(),
-            drops: self.running.engine.drops().list().iter().map(|dropped| dropped.count).sum(),
+            drops: drops.iter().map(|dropped| dropped.count).sum(),
             tables: {
                 let counts = state.counts();
                 view::Tables {
@@ -212,8 +213,8 @@ impl Answers<'_> {
     /// The port of a guest, of an instance that of its primary interface.
     fn port(&self, guest: GuestId) -> Result<u16, Failure> {
         let serial = guest::serials(self.world(), guest).into_iter().next();
-        let port = self.views.snapshot.serials().position(|other| Some(other) == serial);
-        port.map(|port| port as u16).ok_or_else(|| "the instance has no interface".into())
+        let port = serial.and_then(|serial| self.views.snapshot.port_of(serial));
+        port.ok_or_else(|| "the instance has no interface".into())
     }
 
     /// By which address `from` knows `to`: the internet knows an instance by its public one.

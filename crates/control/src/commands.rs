@@ -67,36 +67,45 @@ pub(crate) fn start(
     }
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0("minivpc").arg("commands").arg(lab).arg(&guest.spec.name).arg(log(lab, id));
+    command.args(server.as_ref().map(|_| "--serve"));
     command.arg("--").args(&guest.run).current_dir(file.parent().unwrap_or(Path::new("/")));
-    let (ours, theirs) = UnixStream::pair()?;
+    let (ours, theirs) = server.is_some().then(UnixStream::pair).transpose()?.unzip();
+    command.stdin(theirs.map_or_else(Stdio::null, |theirs| OwnedFd::from(theirs).into()));
     // `up` reads the engine's output to its end, which must not wait for theirs.
-    command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
+    command.stdout(Stdio::null());
     // It ends with its guest; the runtime reaps it.
     tokio::process::Command::from(command).spawn()?;
-    let Some(server) = server else { return Ok(None) };
+    let (Some(ours), Some(server)) = (ours, server) else { return Ok(None) };
     // Less than a socket holds.
     serde_json::to_writer(&ours, &server)?;
     ours.shutdown(Shutdown::Write)?;
     Ok(Some(Starting(ours)))
 }
 
-/// Runs commands in a guest, one after the other in one shell as `cloud-init` does. What standard input says is for the
-/// guest's own server, if it says anything.
+/// Runs commands in a guest, one after the other in one shell as `cloud-init` does, and before them its own server if it
+/// is to `serve` what standard input says.
 ///
 /// # Errors
 /// When the guest can't be entered.
-pub fn run_commands(directory: &Path, guest: &str, log: &Path, commands: &[String]) -> Result<(), HostError> {
+pub fn run_commands(
+    directory: &Path,
+    guest: &str,
+    log: &Path,
+    serve: bool,
+    commands: &[String],
+) -> Result<(), HostError> {
     // `cd`, variables and background jobs are for those that follow, too.
     const SCRIPT: &str = r#"exec 9<&0 </dev/null
-program=$1 && shift
-( "$program" serve <&9 9<&- & )
+[ -z "$1" ] || ( "$1" serve <&9 9<&- & )
 exec 9<&-
+shift
 for command; do
   printf '$ %s\n' "$command"
   eval "$command" || printf '(exit status %s)\n' "$?"
 done"#;
     keep_what_is_printed(log).map_err(|source| HostError::System { what: log.display().to_string(), source })?;
-    let program = this_program().map_err(|source| HostError::System { what: "this program".to_owned(), source })?;
+    let program = if serve { this_program() } else { Ok(String::new()) };
+    let program = program.map_err(|source| HostError::System { what: "this program".to_owned(), source })?;
     let init = Keeper::connect(&directory.join("keeper.sock"))?.enter(guest)?;
     let shell = ["sh", "-c", SCRIPT, "sh"].into_iter().map(str::to_owned);
     let command: Vec<_> = shell.chain([program]).chain(commands.iter().cloned()).map(Into::into).collect();
@@ -110,17 +119,12 @@ fn this_program() -> io::Result<String> {
     Ok(format!("/proc/self/fd/{}", program.into_raw_fd()))
 }
 
-/// Answers for a host, inside of it, as standard input says; nothing if that says nothing.
+/// Answers for a host, inside of it, as standard input says.
 ///
 /// # Errors
 /// When a port is taken.
 pub fn serve() -> io::Result<()> {
-    let mut input = Vec::new();
-    io::stdin().read_to_end(&mut input)?;
-    if input.is_empty() {
-        return Ok(());
-    }
-    let Server { host, serve, identity } = serde_json::from_slice(&input)?;
+    let Server { host, serve, identity } = serde_json::from_reader(io::stdin())?;
     let say = |word: &[u8]| _ = rustix::io::write(rustix::stdio::stdin(), word);
     minivpc_services::serve(&host, &serve, &identity, || say(b"r")).inspect_err(|_| say(b"e"))
 }

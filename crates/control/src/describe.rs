@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use minivpc_model::{
     AllocationId, Association, Attachment, Connectivity, InternetGatewayId, NatGatewayId, NetworkAclEntry,
-    NetworkAclId, NetworkInterfaceId, Peer, PortRange, PublicAddress, Refusal, RouteOrigin, RouteState, RouteTableId,
-    RouteTarget, RuleAction, SecurityGroupId, SecurityGroupRule, Tags, Traffic, World,
+    NetworkAclId, NetworkInterfaceId, Peer, PortRange, Refusal, RouteOrigin, RouteState, RouteTableId, RouteTarget,
+    RuleAction, SecurityGroupId, SecurityGroupRule, Tags, Traffic, World,
 };
 use serde_json::{Map, Value, json};
 
@@ -226,14 +226,11 @@ pub fn network_interface(world: &World, id: NetworkInterfaceId) -> Result<Value,
         json!({ "GroupId": id.to_string(), "GroupName": name })
     };
     let association = |private_ip| {
-        let is_it = |public: &PublicAddress| (public.network_interface, public.private_ip) == (id, private_ip);
-        let public = world.public_addresses().find(is_it)?;
-        let elastic = world.addresses().find(|address| address.public_ip == public.public_ip);
+        let public_ip = world.public_address_of(id, private_ip)?;
+        let elastic = world.addresses().find(|address| address.public_ip == public_ip);
         Some(match elastic {
-            Some(elastic) => {
-                json!({ "AllocationId": elastic.id.to_string(), "PublicIp": public.public_ip.to_string() })
-            }
-            None => json!({ "IpOwnerId": "amazon", "PublicIp": public.public_ip.to_string() }),
+            Some(elastic) => json!({ "AllocationId": elastic.id.to_string(), "PublicIp": public_ip.to_string() }),
+            None => json!({ "IpOwnerId": "amazon", "PublicIp": public_ip.to_string() }),
         })
     };
     let address = |(number, address): (usize, Ipv4Addr)| {

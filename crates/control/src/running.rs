@@ -289,9 +289,7 @@ impl Running {
         starting.into_iter().for_each(Starting::wait);
         Ok(())
     }
-}
 
-impl Running {
     /// What a host answers by itself.
     fn server(&self, world: &World, id: GuestId) -> Option<Server> {
         let GuestId::Host(id) = id else { return None };

@@ -228,8 +228,7 @@ fn name(tags: &minivpc_model::Tags) -> String {
 }
 
 fn publics(world: &World, eni: &NetworkInterface) -> Vec<String> {
-    let of = |private| world.public_addresses().find(|p| p.network_interface == eni.id && p.private_ip == private);
-    eni.addresses().filter_map(|private| Some(of(private)?.public_ip.to_string())).collect()
+    eni.addresses().filter_map(|private| Some(world.public_address_of(eni.id, private)?.to_string())).collect()
 }
 
 fn secondary(eni: &NetworkInterface) -> Vec<String> {

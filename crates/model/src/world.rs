@@ -140,6 +140,13 @@ impl World {
         elastic.chain(lent)
     }
 
+    /// The public address that stands for an interface's private one.
+    #[must_use]
+    pub fn public_address_of(&self, eni: NetworkInterfaceId, private_ip: Ipv4Addr) -> Option<Ipv4Addr> {
+        let is_it = |public: &PublicAddress| (public.network_interface, public.private_ip) == (eni, private_ip);
+        self.public_addresses().find(is_it).map(|public| public.public_ip)
+    }
+
     /// Who holds `address` in `subnet`; `None` if it is free.
     #[must_use]
     pub fn address_owner(&self, subnet: &Subnet, address: Ipv4Addr) -> Option<AddressOwner> {

@@ -91,6 +91,15 @@ impl Kind {
             Self::Tcp(_) | Self::Udp | Self::Other => None,
         }
     }
+
+    /// The same; an error quotes another flow.
+    #[must_use]
+    pub fn map_quoted(self, change: impl FnOnce(Flow) -> Flow) -> Self {
+        match self {
+            Self::IcmpError { kind, code, quoted } => Self::IcmpError { kind, code, quoted: change(quoted) },
+            kind => kind,
+        }
+    }
 }
 
 /// The fields of an IP packet that a hop reads or writes.
@@ -132,6 +141,12 @@ impl Headers {
     #[must_use]
     pub fn has_l4(&self) -> bool {
         self.fragment.is_none_or(|fragment| fragment.first)
+    }
+
+    /// May an ICMP error be sent about it? Not about another error, or a later fragment (RFC 1122 §3.2.2).
+    #[must_use]
+    pub fn admits_icmp_error(&self) -> bool {
+        !matches!(self.kind, Kind::IcmpError { .. }) && self.has_l4()
     }
 }
 

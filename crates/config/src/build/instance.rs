@@ -25,6 +25,15 @@ pub(super) struct Interface<'a> {
     pub more_elastic_ips: &'a [Spanned<String>],
 }
 
+impl Interface<'_> {
+    /// What only one interface can have.
+    fn fixed(&self) -> impl Iterator<Item = Location> {
+        let addresses = self.private_ip.into_iter().chain(self.more_private_ips).map(at);
+        let elastic = self.elastic_ip.into_iter().chain(self.more_elastic_ips).map(at);
+        self.id.into_iter().map(at).chain(addresses).chain(elastic)
+    }
+}
+
 /// All interfaces of an instance, by device index.
 pub(super) fn interfaces_of<'a>(
     name: &Spanned<String>,
@@ -92,15 +101,10 @@ impl Builder<'_> {
         instance: &file::Instance,
     ) -> Result<(), Mistake> {
         let Some(count) = &instance.count else { return self.instance(turn, name, instance) };
-        let interfaces = || instance.network_interfaces.0.iter().map(|(_, interface)| interface);
-        let ids = [&instance.id, &instance.network_interface_id].into_iter().chain(interfaces().map(|i| &i.id));
-        let one = std::iter::once(&instance.private_ip).chain(interfaces().map(|i| &i.private_ip));
-        let more = instance.secondary_private_ips.iter().chain(interfaces().flat_map(|i| &i.secondary_private_ips));
-        let elastic = interfaces_of(name, instance)?
-            .into_iter()
-            .flat_map(|(_, interface)| interface.elastic_ip.into_iter().chain(interface.more_elastic_ips).map(at));
-        let fixed = ids.flatten().map(at).chain(one.flatten().chain(more).map(at)).chain(elastic).next();
-        if let Some(place) = fixed {
+        let interfaces = interfaces_of(name, instance)?;
+        let mut fixed =
+            instance.id.iter().map(at).chain(interfaces.iter().flat_map(|(_, interface)| interface.fixed()));
+        if let Some(place) = fixed.next() {
             return Err(Mistake::new(place, "only one instance can have this").help("remove it, or `count`"));
         }
         if !(1..=MOST_INSTANCES).contains(&count.value.0) {

@@ -2,8 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use minivpc_packet::Kind;
-
 use super::eni::{pin_fragment, unicast};
 use crate::drop::DropReason;
 use crate::explain::{HostAct, InternetAct, Recorder, Step};
@@ -34,23 +32,23 @@ pub fn sent<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
 
 /// To a host, or to whom a gateway has given a public address.
 pub fn route<R: Recorder>(walk: &mut Walk<'_, R>) -> Next {
+    let drop = |walk: &mut Walk<'_, R>, reason| {
+        walk.pass(Step::Internet { act: InternetAct::Dropped });
+        Next::End(Verdict::Drop(reason))
+    };
     let before = walk.packet;
     let destination = before.flow.dst;
     let next = match (walk.snapshot.host_at(destination), walk.snapshot.public(destination)) {
         (Some(host), _) => At::HostArrived { host },
         (None, Some(_)) => At::IntoVpc,
-        (None, None) => {
-            walk.pass(Step::Internet { act: InternetAct::Dropped });
-            return Next::End(Verdict::Drop(DropReason::NoSuchHost));
-        }
+        (None, None) => return drop(walk, DropReason::NoSuchHost),
     };
     if before.ttl <= 1 {
-        // RFC 1122 §3.2.2.
-        let silent = matches!(before.kind, Kind::IcmpError { .. }) || !before.has_l4();
-        let act = if silent { InternetAct::Dropped } else { InternetAct::TimeExceeded };
-        walk.pass(Step::Internet { act });
-        let answer = Verdict::Answer { answer: Answer::TimeExceeded { from: ROUTER }, from: At::Internet };
-        return Next::End(if silent { Verdict::Drop(DropReason::TtlExpired) } else { answer });
+        if !before.admits_icmp_error() {
+            return drop(walk, DropReason::TtlExpired);
+        }
+        walk.pass(Step::Internet { act: InternetAct::TimeExceeded });
+        return Next::End(Verdict::Answer { answer: Answer::TimeExceeded { from: ROUTER }, from: At::Internet });
     }
     walk.packet.ttl -= 1;
     walk.step(Step::Internet { act: InternetAct::Forwarded }, &before);

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use minivpc_packet::{Flow, Headers, Kind};
+use minivpc_packet::{Flow, Headers};
 
 use super::internet::MTU;
 use crate::drop::DropReason;
@@ -42,8 +42,7 @@ pub fn out<R: Recorder>(walk: &mut Walk<'_, R>, index: u16, subnet: u16) -> Next
         return drop(walk, DropReason::Redirected);
     }
     if before.size > MTU && before.dont_fragment {
-        // RFC 1122 §3.2.2.
-        if matches!(before.kind, Kind::IcmpError { .. }) || !before.has_l4() {
+        if !before.admits_icmp_error() {
             return drop(walk, DropReason::TooLarge);
         }
         // R-42, IGW-11.
@@ -53,13 +52,9 @@ pub fn out<R: Recorder>(walk: &mut Walk<'_, R>, index: u16, subnet: u16) -> Next
         return end(walk, index, IgwAct::FragmentationNeeded, verdict);
     }
     // IGW-17: what came to the public address is quoted with it.
-    let kind = match before.kind {
-        Kind::IcmpError { kind, code, quoted } => {
-            let dst = walk.snapshot.public_of(vpc, quoted.dst).unwrap_or(quoted.dst);
-            Kind::IcmpError { kind, code, quoted: Flow { dst, ..quoted } }
-        }
-        kind => kind,
-    };
+    let kind = before
+        .kind
+        .map_quoted(|quoted| Flow { dst: walk.snapshot.public_of(vpc, quoted.dst).unwrap_or(quoted.dst), ..quoted });
     walk.packet = Headers { flow: Flow { src, ..before.flow }, kind, ..before };
     walk.limit(MTU);
     walk.step(Step::InternetGateway { igw: index, act: IgwAct::Out }, &before);
@@ -103,13 +98,10 @@ pub fn into_vpc<R: Recorder>(walk: &mut Walk<'_, R>) -> Next {
         return end(walk, igw, IgwAct::Dropped, Verdict::Drop(reason));
     }
     // IGW-17.
-    let kind = match before.kind {
-        Kind::IcmpError { kind, code, quoted } => {
-            let src = walk.snapshot.public(quoted.src).map_or(quoted.src, |public| public.private);
-            Kind::IcmpError { kind, code, quoted: Flow { src, ..quoted } }
-        }
-        kind => kind,
-    };
+    let kind = before.kind.map_quoted(|quoted| Flow {
+        src: walk.snapshot.public(quoted.src).map_or(quoted.src, |public| public.private),
+        ..quoted
+    });
     walk.packet = Headers { flow: Flow { dst: public.private, ..before.flow }, kind, ..before };
     walk.limit(MTU);
     walk.step(Step::InternetGateway { igw, act: IgwAct::In }, &before);

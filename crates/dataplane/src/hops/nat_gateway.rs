@@ -46,8 +46,7 @@ pub fn translate<R: Recorder>(walk: &mut Walk<'_, R>, nat: u16) -> Next {
     };
     match act {
         Act::Drop(reason) => end(walk, NatAct::Dropped, Verdict::Drop(reason)),
-        // RFC 1122 §3.2.2: no ICMP error about an ICMP error, or about a later fragment.
-        Act::Answer(act, _) if matches!(before.kind, Kind::IcmpError { .. }) || !before.has_l4() => {
+        Act::Answer(act, _) if !before.admits_icmp_error() => {
             let too_large = act == NatAct::FragmentationNeeded;
             let reason = if too_large { DropReason::TooLarge } else { DropReason::TtlExpired };
             end(walk, NatAct::Dropped, Verdict::Drop(reason))

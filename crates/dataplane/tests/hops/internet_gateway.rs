@@ -1,6 +1,6 @@
 //! IGW-1 to IGW-18: public addresses, and the internet behind them.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use minivpc_dataplane::{DropReason, Kind, tcp_flags};
 use minivpc_model::{
@@ -70,9 +70,9 @@ fn igw_2_seed_16_the_internet_sees_the_public_address_and_the_guest_its_own_with
     sim.open("web", 80);
     sim.send("client", &tcp(WEB_PUBLIC, 50_000, 80, tcp_flags::SYN));
     let seen = sim.received("web").remove(0);
-    assert_eq!(seen.headers.flow.dst, std::net::IpAddr::from(WEB), "the guest never sees its public address");
+    assert_eq!(seen.headers.flow.dst, IpAddr::from(WEB), "the guest never sees its public address");
     let answer = sim.received("client").remove(0);
-    assert_eq!(answer.headers.flow.src, std::net::IpAddr::from(WEB_PUBLIC));
+    assert_eq!(answer.headers.flow.src, IpAddr::from(WEB_PUBLIC));
     assert_drops(&sim, &[]);
 }
 
@@ -140,7 +140,7 @@ fn igw_11_r_42_the_subnets_router_says_that_1500_bytes_fit() {
     let mut sim = public().sim();
     sim.send("web", &udp(HOST, 40_000, 53).with_length(1473));
     let answer = sim.received("web").remove(0);
-    assert_eq!(answer.headers.flow.src, std::net::IpAddr::from(Ipv4Addr::new(10, 0, 0, 1)));
+    assert_eq!(answer.headers.flow.src, IpAddr::from(Ipv4Addr::new(10, 0, 0, 1)));
     assert!(matches!(answer.headers.kind, Kind::IcmpError { kind: 3, code: 4, .. }));
     assert_eq!(answer.payload()[6..8], 1500_u16.to_be_bytes());
     sim.send("web", &udp(HOST, 40_000, 53).with_length(1472));
@@ -156,7 +156,7 @@ fn r_41_without_the_df_bit_a_large_packet_is_cut() {
     let pieces = sim.received("example.com");
     assert_eq!(pieces.len(), 3, "1500, 1500 and the rest");
     assert!(pieces.iter().all(|piece| piece.headers.size <= 1500));
-    assert!(pieces.iter().all(|piece| piece.headers.flow.src == std::net::IpAddr::from(WEB_PUBLIC)));
+    assert!(pieces.iter().all(|piece| piece.headers.flow.src == IpAddr::from(WEB_PUBLIC)));
 }
 
 #[test]
@@ -164,13 +164,21 @@ fn igw_12_a_traceroute_shows_a_router_between_gateway_and_host() {
     let mut sim = public().sim();
     sim.send("web", &udp(HOST, 40_000, 33_434).ttl(1));
     let answer = sim.received("web").remove(0);
-    assert_eq!(answer.headers.flow.src, std::net::IpAddr::from(INTERNET));
+    assert_eq!(answer.headers.flow.src, IpAddr::from(INTERNET));
     let Kind::IcmpError { kind: 11, quoted, .. } = answer.headers.kind else { panic!("{:?}", answer.headers) };
-    assert_eq!(quoted.src, std::net::IpAddr::from(WEB), "IGW-17: as the guest has sent it");
+    assert_eq!(quoted.src, IpAddr::from(WEB), "IGW-17: as the guest has sent it");
     sim.send("web", &udp(HOST, 40_000, 33_435).ttl(2));
     let seen = sim.received("example.com").remove(0);
     assert_eq!(seen.headers.ttl, 1, "neither router nor gateway takes any");
     assert_eq!(sim.received("web").len(), 1, "port unreachable: the trace ends");
+}
+
+#[test]
+fn rfc_1122_of_a_datagram_in_pieces_only_the_first_is_answered() {
+    let mut sim = public().sim();
+    sim.send_fragments("web", &udp(HOST, 40_000, 33_434).with_length(3000).ttl(1), 77, 1500, &[0, 1, 2]);
+    assert_eq!(sim.received("web").len(), 1);
+    assert_drops(&sim, &[(DropReason::TtlExpired, 2)]);
 }
 
 #[test]
@@ -180,8 +188,8 @@ fn igw_17_an_error_quotes_the_address_that_its_receiver_knows() {
     sim.send("client", &udp(WEB_PUBLIC, 40_000, 33_434).ttl(64));
     let answer = sim.received("client").remove(0);
     let Kind::IcmpError { kind: 3, code: 3, quoted } = answer.headers.kind else { panic!("{:?}", answer.headers) };
-    assert_eq!(answer.headers.flow.src, std::net::IpAddr::from(WEB_PUBLIC));
-    assert_eq!(quoted.dst, std::net::IpAddr::from(WEB_PUBLIC));
+    assert_eq!(answer.headers.flow.src, IpAddr::from(WEB_PUBLIC));
+    assert_eq!(quoted.dst, IpAddr::from(WEB_PUBLIC));
 }
 
 #[test]
@@ -213,7 +221,7 @@ fn nat_2_nat_16_a_public_nat_gateway_is_seen_by_its_elastic_ip() {
     let mut sim = public.sim();
     sim.send("private", &Packet::to(HOST, Body::Tcp { from: 65_535, to: 443, flags: tcp_flags::SYN }));
     let seen = sim.received("example.com").remove(0);
-    assert_eq!(seen.headers.flow.src, std::net::IpAddr::from(Ipv4Addr::new(203, 0, 113, 31)));
+    assert_eq!(seen.headers.flow.src, IpAddr::from(Ipv4Addr::new(203, 0, 113, 31)));
     assert!(seen.headers.flow.src_port >= 1024, "NAT-9");
     assert_eq!(seen.headers.ttl, 253, "the NAT gateway and the internet's router");
     assert_eq!(sim.received("private").len(), 1, "the reset comes back");
@@ -269,7 +277,7 @@ fn igw_6_an_appliance_forwards_in_the_name_of_whoever_has_a_public_address() {
     public.builder.instance(public.subnet, "appliance", "10.0.0.50", &[all], false);
     let mut sim = public.sim();
     sim.send("appliance", &ping(HOST, 7).from(WEB));
-    assert_eq!(sim.received("example.com")[0].headers.flow.src, std::net::IpAddr::from(WEB_PUBLIC));
+    assert_eq!(sim.received("example.com")[0].headers.flow.src, IpAddr::from(WEB_PUBLIC));
     sim.send("appliance", &ping(HOST, 8).from(Ipv4Addr::new(10, 0, 0, 11)));
     assert_drops(&sim, &[(DropReason::NoPublicAddress, 1)]);
 }
@@ -301,7 +309,7 @@ fn nat_28_an_elastic_ip_of_the_same_vpc_is_reached_through_a_nat_gateway() {
     public.private_nat_gateway(Connectivity::Public(vec![allocation]));
     let mut sim = public.sim();
     assert!(answers(&mut sim, "private", WEB_PUBLIC, 7));
-    assert_eq!(sim.received("web")[0].headers.flow.src, std::net::IpAddr::from(Ipv4Addr::new(203, 0, 113, 31)));
+    assert_eq!(sim.received("web")[0].headers.flow.src, IpAddr::from(Ipv4Addr::new(203, 0, 113, 31)));
     assert!(!answers(&mut sim, "private", Ipv4Addr::new(203, 0, 113, 31), 8), "its own one answers nobody");
 }
 
@@ -334,8 +342,8 @@ fn r_31_r_32_r_36_the_gateways_table_hands_the_private_destination_to_the_applia
     let mut sim = public.sim();
     sim.send("client", &ping(WEB_PUBLIC, 7));
     let seen = sim.received("appliance").remove(0);
-    assert_eq!(seen.headers.flow.dst, std::net::IpAddr::from(WEB));
-    assert_eq!(seen.headers.flow.src, std::net::IpAddr::from(Ipv4Addr::new(192, 0, 2, 10)));
+    assert_eq!(seen.headers.flow.dst, IpAddr::from(WEB));
+    assert_eq!(seen.headers.flow.src, IpAddr::from(Ipv4Addr::new(192, 0, 2, 10)));
     assert!(sim.received("web").is_empty());
     assert_drops(&sim, &[]);
 }

@@ -162,9 +162,11 @@ impl World {
             if let Some(eni) = self.network_interfaces.get_mut(&holder) {
                 eni.secondary_private_ips.retain(|own| *own != address);
             }
-            let (from, to) = [holder, id].map(|eni| Association { network_interface: eni, private_ip: address }).into();
-            for elastic in self.addresses.values_mut().filter(|elastic| elastic.association == Some(from)) {
-                elastic.association = Some(to);
+            let stands_for_it = Association { network_interface: holder, private_ip: address };
+            for association in self.addresses.values_mut().filter_map(|elastic| elastic.association.as_mut()) {
+                if *association == stands_for_it {
+                    association.network_interface = id;
+                }
             }
         }
         if let Some(eni) = self.network_interfaces.get_mut(&id) {
