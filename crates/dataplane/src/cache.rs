@@ -20,10 +20,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use arrayvec::ArrayVec;
 use foldhash::fast::RandomState;
 use minivpc_model::Serial;
-use minivpc_packet::{ETHERNET, Flow, FlowEdit, Kind, Mac, Parsed, tcp_flags};
+use minivpc_packet::{ETHERNET, Flow, FlowEdit, Frame, Kind, Mac, Parsed, parse, tcp_flags};
 
 use crate::state::{Change, Connection, ConnectionKey, Phase, Session, State, Txn, Way};
-use crate::{BATCH, Tick};
+use crate::{BATCH, Sent, Tick};
 
 /// Most entries of a worker: as many as both directions of all sessions that a lab may have.
 pub const CAPACITY: usize = (1 << 21) - 1;
@@ -274,13 +274,19 @@ impl Cache {
         Name::of(port, packet).map(|name| Key { name, hash: name.hash(&self.hasher) })
     }
 
-    /// Touches what [`Cache::find`] will want for these packets, one kind for all of them after the other, as a
-    /// processor fetches from memory many things at once that don't depend on each other.
-    pub(crate) fn look_ahead(&self, keys: &[Option<Key<'_>>]) {
-        if self.len < FAR || keys.len() < 2 {
+    /// Touches what [`Cache::find`] will want for these frames, one kind for all of them after the other, as a processor
+    /// fetches from memory many things at once that don't depend on each other. They are read once more for that: what
+    /// was read, kept for all of them, costs as much, and does so also where nothing is far.
+    pub(crate) fn look_ahead(&self, state: &State, now: Tick, batch: &[Sent<'_>]) {
+        if self.len < FAR || batch.len() < 2 {
             return;
         }
-        let hashes = || keys.iter().flatten().map(|key| key.hash);
+        let hash = |sent: &Sent<'_>| match parse(&sent.vnet, sent.frame) {
+            Ok(Frame::Ipv4(packet)) => self.key(sent.port, &packet).map(|key| key.hash),
+            _ => None,
+        };
+        let hashes: ArrayVec<u64, BATCH> = batch.iter().filter_map(hash).collect();
+        let hashes = || hashes.iter().copied();
         let mut touched: u64 = hashes().map(|hash| u64::from(self.index[self.bucket(hash) * PLACES])).sum();
         // Of two that may be it, any.
         let number = |hash| self.candidates(hash).next();
@@ -289,7 +295,9 @@ impl Cache {
         for entry in entries() {
             touched = touched.wrapping_add(entry.touch());
         }
-        for rest in entries().flat_map(|entry| &entry.learned.rests.0) {
+        let held = (state.version(), now);
+        let unsure = entries().filter(|entry| entry.learned.held != held);
+        for rest in unsure.flat_map(|entry| &entry.learned.rests.0) {
             touched = touched.wrapping_add(rest.touch());
         }
         // Nobody wants the sum, but for it nothing can be left out.
@@ -381,17 +389,11 @@ impl Cache {
         &self.index[bucket * PLACES..][..PLACES]
     }
 
-    /// The numbers of those entries that may be the one with this hash. All places are looked at before any is chosen,
-    /// as a processor can't guess which it will be.
+    /// The numbers of those entries that may be the one with this hash.
     fn candidates(&self, hash: u64) -> impl Iterator<Item = usize> {
-        let (tag, places) = (tag(hash), self.places(self.bucket(hash)));
-        let is_it = |place: u32| u32::from(place & !NUMBER == tag) & u32::from(place != FREE);
-        let mut them = (0..PLACES).fold(0, |them, n| them | is_it(places[n]) << n);
-        std::iter::from_fn(move || {
-            let first = (them != 0).then(|| them.trailing_zeros() as usize)?;
-            them &= them - 1;
-            Some(number_in(places[first]))
-        })
+        let tag = tag(hash);
+        let places = self.places(self.bucket(hash)).iter();
+        places.filter(move |place| **place & !NUMBER == tag && **place != FREE).map(|place| number_in(*place))
     }
 
     /// The number of a flow's entry.

@@ -43,7 +43,6 @@ mod words;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use arrayvec::ArrayVec;
 use minivpc_packet::{
     Arp, Edit, FlowEdit, Frame, Mac, Malformed, Parsed, Segmentation, VnetHeader, fragments, parse, reply,
 };
@@ -63,7 +62,7 @@ pub use trace::{Journey, Probe};
 pub use walk::{Answer, Verdict};
 pub use words::Line;
 
-use cache::{Key, Learned, Rests};
+use cache::{Learned, Rests};
 use hops::router;
 use state::{NatKey, State, Traffic, Txn, View};
 use walk::{At, Walk};
@@ -181,16 +180,9 @@ impl Engine {
             emit(to, vnet, frame);
         };
         for batch in sent.chunks_mut(BATCH) {
-            let frames: ArrayVec<_, BATCH> = batch.iter().map(|sent| parse(&sent.vnet, sent.frame)).collect();
-            let keys = frames.iter().zip(&*batch).map(|(frame, sent)| match frame {
-                Ok(Frame::Ipv4(packet)) => cache.key(sent.port, packet),
-                _ => None,
-            });
-            let keys: ArrayVec<_, BATCH> = keys.collect();
-            cache.look_ahead(&keys);
-            for ((sent, frame), key) in batch.iter_mut().zip(&frames).zip(&keys) {
-                let known = self.frame(cache, snapshot, now, sent, (frame, key.as_ref()), emit);
-                unknown += usize::from(!known);
+            cache.look_ahead(&self.state, now.tick(), batch);
+            for sent in batch {
+                unknown += usize::from(!self.frame(cache, snapshot, now, sent, emit));
             }
         }
         unknown
@@ -203,15 +195,16 @@ impl Engine {
         snapshot: &Snapshot,
         now: Now,
         sent: &mut Sent<'_>,
-        (read, key): (&Result<Frame, Malformed>, Option<&Key<'_>>),
         emit: &mut impl FnMut(u16, &VnetHeader, &[u8]),
     ) -> bool {
+        let read = parse(&sent.vnet, sent.frame);
         if let Some(armed) = &snapshot.armed {
-            armed.sent(snapshot, sent, read);
+            armed.sent(snapshot, sent, &read);
         }
-        let (reason, subject) = match read {
+        let (reason, subject) = match &read {
             Ok(Frame::Ipv4(packet)) => {
-                let known = key.and_then(|key| cache.find(&self.state, snapshot.generation, now.tick(), key, packet));
+                let key = cache.key(sent.port, packet);
+                let known = key.and_then(|key| cache.find(&self.state, snapshot.generation, now.tick(), &key, packet));
                 if let Some(known) = known {
                     known.way.count(packet.wire_packets, packet.wire_bytes);
                     known.edit.apply(packet, &mut sent.vnet, sent.frame);
@@ -221,7 +214,7 @@ impl Engine {
                 let learned = self.forward(snapshot, now, begin(snapshot, sent.port), packet, sent, emit);
                 // While somebody looks, each packet walks: he sees it at points of which the cache knows nothing.
                 if let (Some(key), Some(learned), None) = (key, learned, &snapshot.armed) {
-                    cache.insert(key, (packet.headers.src_mac, packet.headers.dst_mac), learned);
+                    cache.insert(&key, (packet.headers.src_mac, packet.headers.dst_mac), learned);
                 }
                 return false;
             }
