@@ -71,12 +71,14 @@ fn agrees(place: Place, dropped: &Dropped) -> bool {
         | (Place::SecurityGroups(eni), At::SecurityGroups(by), Why::SecurityGroup) => eni == by,
         (Place::NoRoute(table), At::RouteTable(by), Why::NoRoute)
         | (Place::NoSuchAddress(table), At::RouteTable(by), Why::NoSuchAddress)
-        | (Place::OtherRouter(table), At::RouteTable(by), Why::RouterAddress) => table == by,
+        | (Place::OtherRouter(table), At::RouteTable(by), Why::RouterAddress)
+        | (Place::NoPublicMiddlebox(table), At::RouteTable(by), Why::MiddleboxWithoutPublicAddress) => table == by,
         (Place::Router(subnet), At::Subnet(by), Why::RouterAddress) => subnet == by,
         (Place::NetworkAcl(acl), At::NetworkAcl(by), Why::NetworkAcl) => acl == by,
         (Place::PrivateDestination(igw), At::InternetGateway(by), Why::PrivateDestination | Why::SharedDestination)
         | (Place::NoPublicAddress(igw), At::InternetGateway(by), Why::NoPublicAddress)
         | (Place::PrivateSource(igw), At::InternetGateway(by), Why::PrivateSource | Why::SharedSource)
+        | (Place::Redirected(igw), At::InternetGateway(by), Why::Redirected)
         | (Place::Spoofed(igw), At::InternetGateway(by), Why::Spoofed) => igw == by,
         (Place::HostSends(host), At::Host(by), Why::NotUnicast) => host == by,
         (Place::Internet, At::Internet, Why::NoSuchHost | Why::TtlExpired) => true,
@@ -132,6 +134,8 @@ fn kind_of(place: Place) -> &'static str {
         Place::NetworkAcl(_) => "network acl",
         Place::PrivateDestination(_) => "private destination",
         Place::NoPublicAddress(_) => "no public address",
+        Place::Redirected(_) => "redirected",
+        Place::NoPublicMiddlebox(_) => "middlebox without a public address",
         Place::PrivateSource(_) => "private source",
         Place::Spoofed(_) => "spoofed",
         Place::HostSends(_) => "not unicast, by a host",
@@ -335,6 +339,10 @@ fn the_walk_and_the_oracle_agree() {
         let packets = met.0["packets"];
         for seldom in ["private destination", "private source", "spoofed", "internet", "hairpin by public addresses"] {
             assert!(met.0[seldom] * 400 > packets, "{seldom} is less than 0.25 % of the packets");
+        }
+        let edge = ["redirected", "asymmetric return", "led to a middlebox", "middlebox without a public address"];
+        for case in edge {
+            assert!(met.0[case] * 2000 > packets, "{case} is less than 0.05 % of the packets");
         }
         for rare in [
             "delivered",

@@ -20,13 +20,13 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use minivpc_dataplane::state::NatKey;
-use minivpc_dataplane::{Cache, Engine, EniKind, Now, Sent, Snapshot, compile};
+use minivpc_dataplane::{Cache, Engine, EniKind, Now, Port, Sent, Snapshot, compile};
 use minivpc_packet::{ETHERNET, Frame, Kind, Parsed, Segmentation, VnetHeader, parse};
 
 use crate::frame::{is_summed, pseudo_header, sum};
 use crate::worlds::everything;
 
-/// Who sends, a number of [`everything`]'s guests.
+/// Who sends, a number of [`everything`]'s guests and hosts.
 pub const GUEST: u8 = 0x0f;
 /// The sender's MAC address stays as it is.
 pub const AS_IS_SENDER: u8 = 0x10;
@@ -41,8 +41,8 @@ pub const SWEPT: u8 = 1;
 
 /// So few that some of a conversation have to go for others.
 const FLOWS: usize = 16;
-/// Least payload of a piece of a packet that a gateway cuts: its MTU without the longest IP header, in eights.
-const LEAST_PIECE: usize = 8440;
+/// Least payload of a piece of a packet that a gateway cuts: the internet's MTU without the longest IP header, in eights.
+const LEAST_PIECE: usize = 1440;
 
 /// A frame that one guest sends.
 #[derive(Debug, Clone)]
@@ -89,7 +89,8 @@ impl Record {
 pub fn run(input: &[u8]) {
     static LAB: LazyLock<Snapshot> = LazyLock::new(|| compile(&everything(), 1).unwrap());
     let is_guest = |port: &u16| matches!(LAB.eni(*port).kind, EniKind::Guest { .. });
-    let guests = (0..LAB.enis.len() as u16).filter(is_guest).collect();
+    let hosts = (0..LAB.hosts.len() as u16).map(|host| LAB.port_of_host(host));
+    let guests = (0..LAB.enis.len() as u16).filter(is_guest).chain(hosts).collect();
     let engine = Engine::new(NatKey([7; 16]));
     let mut conversation =
         Conversation { lab: &LAB, engine, cache: Cache::new(FLOWS), guests, now: Now::seconds(1), last: None };
@@ -102,7 +103,7 @@ struct Conversation<'a> {
     lab: &'a Snapshot,
     engine: Engine,
     cache: Cache,
-    /// Ports of guests.
+    /// Ports of guests and hosts.
     guests: Vec<u16>,
     now: Now,
     /// The IPv4 frame that arrived last, and where.
@@ -153,31 +154,50 @@ impl Conversation<'_> {
             return;
         }
         if let [0, 0, 0, 0, 0, number] = frame[..6] {
-            let router = self.lab.subnet(self.lab.eni(port).subnet).router_mac.0;
             let guest = self.guests.get(usize::from(number).wrapping_sub(1));
-            frame[..6].copy_from_slice(&guest.map_or(router, |guest| self.lab.eni(*guest).mac.0));
+            frame[..6].copy_from_slice(&guest.map_or(self.lab.macs(port).1, |guest| self.lab.macs(*guest).0).0);
         }
         if as_is_sender {
             return;
         }
-        let mac = self.lab.eni(port).mac.0;
+        let mac = self.lab.macs(port).0.0;
         frame[6..12].copy_from_slice(&mac);
         if frame[12..14] == [8, 6] && frame.len() >= 28 {
             frame[22..28].copy_from_slice(&mac);
         }
     }
 
+    /// The VPC of what is at a port; hosts are with the only one that has an internet gateway.
+    fn network(&self, port: u16) -> u16 {
+        match self.lab.port(port) {
+            Port::Eni(eni) => self.lab.subnet(self.lab.eni(eni).subnet).vpc,
+            Port::Host(_) => self.lab.igws[0].vpc,
+        }
+    }
+
+    /// IGW-2, IGW-15: on the internet a VPC's private addresses are never seen, and none of the internet's packets gets
+    /// in under one.
+    fn check_border(&self, from: u16, to: u16, vnet: &VnetHeader, frame: &[u8]) {
+        let is_host = |port| matches!(self.lab.port(port), Port::Host(_));
+        if is_host(from) == is_host(to) {
+            return;
+        }
+        let Ok(Frame::Ipv4(packet)) = parse(vnet, frame) else { return };
+        let IpAddr::V4(src) = packet.headers.flow.src else { return };
+        assert!(!src.is_private(), "{} crosses the internet gateway", packet.headers);
+        assert!(self.lab.has(to, packet.headers.flow.dst) || self.lab.name(to) == "appliance/eth0");
+    }
+
     fn check(&self, sent: &Emitted, emitted: &[Emitted]) {
         let (port, vnet, frame) = sent;
         for (to, vnet, frame) in emitted {
-            let (receiver, sender) = (self.lab.eni(*to), self.lab.eni(*port));
-            assert!(self.guests.contains(to), "a frame for {}, where no guest is", receiver.name);
-            let vpc = |subnet| self.lab.subnet(subnet).vpc;
-            assert_eq!(vpc(receiver.subnet), vpc(sender.subnet), "no VPC sends to another");
-            assert_eq!(frame[..6], receiver.mac.0, "the MAC address is the receiver's");
+            assert!(self.guests.contains(to), "a frame for {}, where no guest is", self.lab.name(*to));
+            assert_eq!(self.network(*to), self.network(*port), "no VPC sends to another");
+            assert_eq!(frame[..6], self.lab.macs(*to).0.0, "the MAC address is the receiver's");
             check_offload(vnet, frame);
+            self.check_border(*port, *to, vnet, frame);
         }
-        let honest = frame.get(6..12) == Some(&self.lab.eni(*port).mac.0[..]);
+        let honest = frame.get(6..12) == Some(&self.lab.macs(*port).0.0[..]);
         assert!(honest || emitted.is_empty(), "nobody sends by another's MAC address (R-11)");
         match parse(vnet, frame) {
             Ok(Frame::Ipv4(packet)) => check_packets(*port, vnet, &packet, frame, emitted),

@@ -174,6 +174,9 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
             }
         }
     }
+    if let Some(igw) = igw.filter(|_| random.one_in(2)) {
+        gateway_route_table(random, b, (vpc, igw), &subnets, &targets);
+    }
     // Twice, so that they are as usual as on AWS.
     targets.extend(gateways.iter().chain(&gateways).map(|(_, gateway)| *gateway));
     let chain = chain(random, subnets.len(), &gateways);
@@ -202,6 +205,25 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
                 b.world.apply(Op::CreateRoute { route_table: table, destination, target, origin: Origin::default() });
         }
     }
+}
+
+/// A table that leads what enters by the internet gateway to some subnets through appliances.
+fn gateway_route_table(
+    random: &mut Random,
+    b: &mut Builder,
+    (vpc, gateway): (VpcId, InternetGatewayId),
+    subnets: &[SubnetId],
+    targets: &[RouteTarget],
+) {
+    let route_table = b.gateway_route_table(vpc, gateway);
+    for subnet in subnets {
+        let destination = b.world.subnet(*subnet).unwrap().cidr.into();
+        let target = random.of(targets);
+        if random.one_in(2) && matches!(target, RouteTarget::NetworkInterface(_)) {
+            b.apply(Op::CreateRoute { route_table, destination, target, origin: Origin::default() });
+        }
+    }
+    b.apply(Op::ModifyAsymmetricReturn { gateway, passes: random.one_in(2) });
 }
 
 /// The same world without some rules of its security groups.
@@ -385,7 +407,7 @@ pub fn packet(random: &mut Random, world: &World, far: &[(NetworkInterfaceId, Ip
         false => random.of(&publics),
     };
     let near_the_internet: Vec<_> = world.network_interfaces().filter(|eni| is_near_the_internet(world, eni)).collect();
-    if !near_the_internet.is_empty() && random.one_in(6) {
+    if !near_the_internet.is_empty() && random.one_in(5) {
         let sender = near_the_internet[random.below(near_the_internet.len())];
         let dst = match random.below(8) {
             0 => random.of(&[Ipv4Addr::new(172, 16, 0, 1), Ipv4Addr::new(100, 64, 0, 1)]),
@@ -394,7 +416,7 @@ pub fn packet(random: &mut Random, world: &World, far: &[(NetworkInterfaceId, Ip
         return (Party::Interface(sender.id), NextHop::Router, Datum { src: sender.private_ip, dst, what, ttl });
     }
     let hosts: Vec<_> = world.hosts().collect();
-    if !hosts.is_empty() && random.one_in(6) {
+    if !hosts.is_empty() && random.one_in(5) {
         let sender = hosts[random.below(hosts.len())];
         let src = match random.below(12) {
             0 => random.of(&[Ipv4Addr::new(10, 0, 0, 10), Ipv4Addr::new(100, 64, 0, 1)]),

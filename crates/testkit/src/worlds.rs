@@ -78,6 +78,14 @@ impl Builder {
         id
     }
 
+    /// A route table for what enters by an internet gateway.
+    pub fn gateway_route_table(&mut self, vpc: VpcId, gateway: InternetGatewayId) -> RouteTableId {
+        let id = RouteTableId::from_seed(self.seed());
+        self.apply(Op::CreateRouteTable { id, vpc, tags: Tags::default(), origin: Origin::default() });
+        self.apply(Op::AssociateGatewayRouteTable { route_table: id, gateway });
+        id
+    }
+
     /// A route.
     pub fn route(&mut self, route_table: RouteTableId, destination: &str, target: RouteTarget) {
         let destination = IpNet::V4(net(destination));
@@ -261,7 +269,7 @@ pub fn article(admitted: &str) -> Article {
 
 /// A world with one of everything that a packet can meet, for conversations that nobody has thought of. Its guests in
 /// the order of their ports: `client`, `neighbour`, `server`, `appliance`, `deep`, and `twin` of another VPC, which has
-/// the client's address.
+/// the client's address and no internet gateway; then hosts of the internet: `example`, `stranger`.
 #[must_use]
 pub fn everything() -> World {
     let mut b = Builder::default();
@@ -277,20 +285,33 @@ pub fn everything() -> World {
     let open = b.group(vpc, "open", &[from("0.0.0.0/0")]);
     let named = b.group(vpc, "named", &[(Traffic::All, Peer::SecurityGroup(inside))]);
     b.egress(named, &[(Traffic::Tcp(PortRange { from: 1, to: 1023 }), Peer::SecurityGroup(inside))]);
-    b.instance(near, "client", "10.0.0.10", &[inside], true);
+    let client = b.instance(near, "client", "10.0.0.10", &[inside, open], true);
     b.instance(near, "neighbour", "10.0.0.11", &[named], true);
     b.instance(far, "server", "10.0.1.10", &[inside], true);
-    let appliance = RouteTarget::NetworkInterface(b.instance(middle, "appliance", "10.0.2.10", &[open], false));
-    b.instance(deep, "deep", "10.0.3.10", &[named, open], true);
+    let appliance_eni = b.instance(middle, "appliance", "10.0.2.10", &[open], false);
+    let appliance = RouteTarget::NetworkInterface(appliance_eni);
+    let deep_eni = b.instance(deep, "deep", "10.0.3.10", &[named, open], true);
+    for (eni, address) in [(client, "203.0.113.10"), (appliance_eni, "203.0.113.11"), (deep_eni, "203.0.113.12")] {
+        b.public(eni, address);
+    }
     let first = RouteTarget::NatGateway(b.nat_gateway(middle, "first", "10.0.2.200"));
     let last = RouteTarget::NatGateway(b.nat_gateway(second, "last", "10.0.4.200"));
+    let connectivity = Connectivity::Public(vec![b.elastic_ip("203.0.113.31")]);
+    let outside = RouteTarget::NatGateway(b.nat_gateway_of_kind(middle, "outside", "10.0.2.201", connectivity));
+    // What the internet has for `deep` passes the appliance.
+    let edge = b.gateway_route_table(vpc, igw);
+    b.route(edge, "10.0.3.0/24", appliance);
+    b.host("example", "93.184.216.34");
+    b.host("stranger", "192.0.2.66");
     let routes = [
         // The client's packets for `deep` pass both gateways, what the server sends to the client the appliance.
         (near, "10.0.1.0/24", first),
         (near, "10.0.3.0/24", first),
         (near, "0.0.0.0/0", RouteTarget::InternetGateway(igw)),
         (middle, "10.0.3.0/24", last),
+        (middle, "0.0.0.0/0", RouteTarget::InternetGateway(igw)),
         (far, "10.0.0.0/24", appliance),
+        (far, "0.0.0.0/0", outside),
         (deep, "0.0.0.0/0", appliance),
         (second, "0.0.0.0/0", appliance),
     ];
@@ -305,6 +326,7 @@ pub fn everything() -> World {
     let entries = [
         (false, 90, deny, Traffic::Udp(PortRange { from: 53, to: 53 }), "10.0.0.0/16"),
         (false, 100, allow, Traffic::All, "10.0.0.0/8"),
+        (false, 110, allow, Traffic::All, "93.184.216.0/24"),
         (true, 100, allow, all_icmp, "0.0.0.0/0"),
         (true, 110, allow, Traffic::Udp(PortRange::ALL), "0.0.0.0/0"),
         (true, 120, allow, Traffic::Tcp(PortRange { from: 1024, to: u16::MAX }), "10.0.0.0/16"),

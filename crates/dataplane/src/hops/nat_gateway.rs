@@ -109,7 +109,8 @@ fn outward<R: Recorder>(walk: &Walk<'_, R>, eni: &Eni) -> Act {
     let opens = match packet.kind {
         Kind::Tcp(flags) => flags & (tcp_flags::SYN | tcp_flags::ACK | tcp_flags::RST) == tcp_flags::SYN,
         Kind::Udp | Kind::EchoRequest => true,
-        Kind::EchoReply => false,
+        // Nobody reaches a client by the gateway to ask it; one of id 0 would be taken for the client's own request.
+        Kind::EchoReply => return Act::Drop(DropReason::NatNoSession),
         Kind::IcmpError { .. } | Kind::Icmp { .. } | Kind::Other => {
             return Act::Drop(DropReason::NatProtocol);
         }

@@ -14,8 +14,22 @@ const SERVER: u8 = 2;
 const APPLIANCE: u8 = 3;
 const DEEP: u8 = 4;
 const TWIN: u8 = 5;
-const ADDRESSES: [[u8; 4]; 6] =
-    [[10, 0, 0, 10], [10, 0, 0, 11], [10, 0, 1, 10], [10, 0, 2, 10], [10, 0, 3, 10], [10, 0, 0, 10]];
+const EXAMPLE: u8 = 6;
+const STRANGER: u8 = 7;
+const ADDRESSES: [[u8; 4]; 8] = [
+    [10, 0, 0, 10],
+    [10, 0, 0, 11],
+    [10, 0, 1, 10],
+    [10, 0, 2, 10],
+    [10, 0, 3, 10],
+    [10, 0, 0, 10],
+    [93, 184, 216, 34],
+    [192, 0, 2, 66],
+];
+/// Elastic IP addresses of the client, of `deep`, and of the public gateway.
+const CLIENT_OUTSIDE: [u8; 4] = [203, 0, 113, 10];
+const DEEP_OUTSIDE: [u8; 4] = [203, 0, 113, 12];
+const GATEWAY_OUTSIDE: [u8; 4] = [203, 0, 113, 31];
 const FIRST_GATEWAY: [u8; 4] = [10, 0, 2, 200];
 const LAST_GATEWAY: [u8; 4] = [10, 0, 4, 200];
 const ROUTER: [u8; 4] = [10, 0, 0, 1];
@@ -157,13 +171,13 @@ fn syn_with_options(options: &[u8]) -> Record {
 
 /// All, by name.
 pub fn all() -> Vec<(&'static str, Vec<Record>)> {
-    [ordinary(), offloads(), pieces(), ip(), l4(), errors(), link()].concat()
+    [ordinary(), internet(), offloads(), pieces(), ip(), l4(), errors(), link()].concat()
 }
 
 type Seeds = Vec<(&'static str, Vec<Record>)>;
 
 fn ordinary() -> Seeds {
-    let [client, neighbour, server, appliance, deep, _] = ADDRESSES;
+    let [client, neighbour, server, appliance, deep, ..] = ADDRESSES;
     vec![
         ("echo-through-a-gateway", vec![out(ECHO), answer(0, &[])]),
         ("echo-through-two-gateways", vec![to(CLIENT, deep, ECHO), answer(0, &[])]),
@@ -173,6 +187,7 @@ fn ordinary() -> Seeds {
             "echo-reply-of-zeros",
             vec![out(icmp(8, 0, &[0; 32])), answer(0, &[]), to(SERVER, client, icmp(0, 0, &[0; 32]))],
         ),
+        ("echo-reply-of-id-0", vec![out(Body::Echo { id: 0, seq: 0 }), answer(0, &[]), out(Body::EchoReply { id: 0 })]),
         ("echo-reply-unasked", vec![out(Body::EchoReply { id: 7 }), to(SERVER, FIRST_GATEWAY, ECHO)]),
         ("hairpin", vec![to(CLIENT, neighbour, ECHO), to(CLIENT, client, ECHO)]),
         ("udp-conversation", vec![out(udp(32)), answer(0, &[]), out(udp(0)), answer(0, &[])]),
@@ -219,6 +234,44 @@ fn ordinary() -> Seeds {
         ("services", vec![to(CLIENT, [169, 254, 169, 254], tcp(SYN)), to(CLIENT, [169, 254, 169, 253], udp(30))]),
         ("the-internet", vec![to(CLIENT, [192, 0, 2, 1], ECHO), to(DEEP, [192, 0, 2, 1], ECHO), answer(0, &[])]),
         ("another-vpc", vec![to(TWIN, server, ECHO), to(TWIN, client, ECHO), to(TWIN, appliance, ECHO)]),
+    ]
+}
+
+/// By the internet gateway.
+fn internet() -> Seeds {
+    let (example, stranger) = (ADDRESSES[usize::from(EXAMPLE)], ADDRESSES[usize::from(STRANGER)]);
+    let out = |body| to(CLIENT, example, body);
+    let opened = || vec![out(tcp(SYN)), answer(L4 + 13, &[SYN | ACK])];
+    vec![
+        ("host-answers", vec![out(ECHO), answer(0, &[]), out(udp(20)), answer(0, &[])]),
+        ("host-connects", vec![to(STRANGER, CLIENT_OUTSIDE, tcp(SYN)), answer(L4 + 13, &[ACK])]),
+        ("host-is-connected", opened()),
+        ("host-resets", [opened(), vec![to(EXAMPLE, CLIENT_OUTSIDE, tcp(RST))]].concat()),
+        ("host-to-a-host", vec![to(EXAMPLE, stranger, ECHO), answer(0, &[]), to(TWIN, stranger, ECHO)]),
+        ("host-by-a-public-gateway", vec![to(SERVER, example, udp(20)), answer(0, &[]), answer(0, &[])]),
+        ("host-to-a-public-gateway", vec![to(EXAMPLE, GATEWAY_OUTSIDE, ECHO), to(EXAMPLE, GATEWAY_OUTSIDE, tcp(SYN))]),
+        (
+            "host-by-the-appliance",
+            vec![
+                to(STRANGER, DEEP_OUTSIDE, ECHO),
+                sent(APPLIANCE, frame(DEEP, stranger, ECHO)),
+                to(DEEP, stranger, ECHO),
+            ],
+        ),
+        ("host-spoofs", vec![sent(STRANGER, frame(CLIENT, CLIENT_OUTSIDE, ECHO))]),
+        ("host-spoofs-a-public-address", vec![to(STRANGER, CLIENT_OUTSIDE, ECHO).with(SOURCE, &DEEP_OUTSIDE)]),
+        ("host-spoofs-a-host", vec![to(STRANGER, CLIENT_OUTSIDE, ECHO).with(SOURCE, &example), answer(0, &[])]),
+        ("host-to-a-private-address", vec![to(STRANGER, [10, 0, 0, 10], ECHO), to(CLIENT, [10, 200, 0, 1], ECHO)]),
+        ("host-at-its-last-hop", vec![out(ECHO).with(TTL, &[1]), to(EXAMPLE, CLIENT_OUTSIDE, ECHO).with(TTL, &[1])]),
+        ("host-says-of-a-datagram", vec![out(udp(20)), error(EXAMPLE, CLIENT_OUTSIDE, 3, 3, 28)]),
+        ("client-says-of-a-hosts", vec![to(EXAMPLE, CLIENT_OUTSIDE, udp(20)), error(CLIENT, example, 3, 3, 28)]),
+        ("host-gets-a-large-packet", vec![out(udp(4000)), out(udp(4000)).with(PLACE, &[0, 0])]),
+        ("host-gets-a-super-segment", {
+            let segments = vnet(1, 1, [54, 1448, TCP_SUM[0], TCP_SUM[1]]);
+            [opened(), vec![out(tcp(ACK)).with_payload(5000).with_vnet(segments)]].concat()
+        }),
+        ("hairpin-by-public-addresses", vec![to(CLIENT, DEEP_OUTSIDE, ECHO), to(CLIENT, CLIENT_OUTSIDE, ECHO)]),
+        ("arp-of-a-host", vec![arp(EXAMPLE, 1, example, stranger), arp(EXAMPLE, 1, example, example)]),
     ]
 }
 
@@ -447,7 +500,7 @@ fn l4() -> Seeds {
 }
 
 fn errors() -> Seeds {
-    let [client, _, _, _, deep, _] = ADDRESSES;
+    let [client, _, _, _, deep, ..] = ADDRESSES;
     let about = |quoted: usize| vec![out(udp(32)), error(SERVER, FIRST_GATEWAY, 3, 3, quoted)];
     let inner = |source: &[u8; 4]| out(udp(9)).with(SOURCE, source).frame[VERSION..].to_vec();
     vec![

@@ -373,6 +373,17 @@ fn nat_21_a_reply_from_a_stranger_is_dropped() {
 }
 
 #[test]
+fn nat_21_a_client_has_no_echo_replies_to_send_whatever_it_has_asked_for() {
+    let mut sim = sim();
+    // A request of id 0 and a reply of id 0 look alike but for their type.
+    assert!(answers(&mut sim, "source", DESTINATION, 0));
+    sim.received("destination");
+    sim.send("source", &Packet::to(DESTINATION, Body::EchoReply { id: 0 }));
+    assert!(sim.received("destination").is_empty());
+    assert_drops(&sim, &[(DropReason::NatNoSession, 1)]);
+}
+
+#[test]
 fn nat_18_data_after_350_idle_seconds_is_answered_with_a_reset() {
     let mut sim = sim();
     sim.open("destination", 80);

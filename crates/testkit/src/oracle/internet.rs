@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use minivpc_model::*;
 
-use super::{Datum, Fate, Oracle, Party, Place, Trip, What};
+use super::{Datum, Fate, Oracle, Party, Place, Trip, What, longest};
 
 /// The router of the lab's internet (IGW-12).
 const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -29,13 +29,23 @@ impl Oracle<'_> {
         self.world.public_addresses().find(is_it).map(|public| public.public_ip)
     }
 
-    pub(super) fn out_of_vpc(&self, igw: InternetGatewayId, vpc: VpcId, packet: Datum, trip: &mut Trip<'_>) -> Fate {
+    pub(super) fn out_of_vpc(&self, igw: InternetGatewayId, from: &Subnet, packet: Datum, trip: &mut Trip<'_>) -> Fate {
+        let vpc = from.vpc;
         if packet.dst.is_private() || is_shared(packet.dst) {
             return Fate::Dropped(Place::PrivateDestination(igw)); // IGW-15, IGW-18
         }
         let Some(src) = self.public_of(vpc, packet.src) else {
             return Fate::Dropped(Place::NoPublicAddress(igw)); // IGW-3
         };
+        let gateway = self.world.internet_gateway(igw).unwrap();
+        let sends_itself = self.owner(vpc, packet.src).is_some_and(|sender| sender.subnet == from.id);
+        let route = self.edge_route(gateway, packet.src);
+        if route.is_some_and(|route| route.target != RouteTarget::Local) && sends_itself {
+            if !gateway.passes_asymmetric_return {
+                return Fate::Dropped(Place::Redirected(igw));
+            }
+            trip.kinds.insert("asymmetric return");
+        }
         trip.kinds.insert("out of the VPC");
         let what = match packet.what {
             What::Error { kind, code, quoted: (from, to, flow) } => {
@@ -50,6 +60,11 @@ impl Oracle<'_> {
             return self.enter_vpc(packet, false, trip);
         }
         self.internet(packet, false, trip)
+    }
+
+    /// What the gateway's own table, if it has one, says of a private address.
+    fn edge_route(&self, gateway: &InternetGateway, private: Ipv4Addr) -> Option<&Route> {
+        longest(self.world.route_table(gateway.route_table?).unwrap(), private)
     }
 
     pub(super) fn host_sent(&self, sender: HostId, packet: Datum, trip: &mut Trip<'_>) -> Fate {
@@ -98,7 +113,20 @@ impl Oracle<'_> {
             what => what,
         };
         let packet = Datum { dst: private, what, ..packet };
-        let eni = self.eni(eni);
+        let gateway = self.world.internet_gateway(igw).unwrap();
+        let eni = match (gateway.route_table, self.edge_route(gateway, private).map(|route| route.target)) {
+            (None, _) | (Some(_), Some(RouteTarget::Local)) => self.eni(eni),
+            (Some(table), Some(RouteTarget::NetworkInterface(middlebox))) => {
+                let vpc = self.vpc_of(self.eni(middlebox).subnet);
+                if self.public_of(vpc, self.eni(middlebox).private_ip).is_none() {
+                    return Fate::Dropped(Place::NoPublicMiddlebox(table));
+                }
+                trip.kinds.insert("led to a middlebox");
+                self.eni(middlebox)
+            }
+            (Some(table), None) => return Fate::Dropped(Place::NoRoute(table)),
+            (Some(_), Some(other)) => panic!("{other:?} in a gateway's table (R-32)"),
+        };
         if let Some(acl) = self.acl_denies(eni.subnet, false, &packet, trip) {
             return Fate::Dropped(Place::NetworkAcl(acl)); // NACL-8
         }

@@ -121,6 +121,10 @@ pub enum Place {
     PrivateDestination(InternetGatewayId),
     /// IGW-3.
     NoPublicAddress(InternetGatewayId),
+    ///
+    Redirected(InternetGatewayId),
+    ///
+    NoPublicMiddlebox(RouteTableId),
     /// IGW-15.
     PrivateSource(InternetGatewayId),
     /// IGW-15.
@@ -339,15 +343,13 @@ impl<'a> Oracle<'a> {
     fn route(&self, subnet: SubnetId, packet: Datum, trip: &mut Trip<'_>) -> Fate {
         let home = self.world.subnet(subnet).unwrap();
         let table = self.world.route_table_of(home).unwrap();
-        //
-        let covering = table.routes.iter().filter(|route| route.destination.contains(&IpNet::V4(packet.dst.into())));
         let reserved: IpNet = "169.254.168.0/22".parse().unwrap();
-        let covering = covering.filter(|_| !reserved.contains(&IpNet::V4(packet.dst.into())));
-        let covering: Vec<_> = covering.collect();
-        if covering.iter().any(|route| route.target != covering[0].target) {
+        let is_reserved = reserved.contains(&IpNet::V4(packet.dst.into()));
+        let first = covering(table, packet.dst).next().map(|route| route.target);
+        if covering(table, packet.dst).any(|route| Some(route.target) != first) {
             trip.kinds.insert("overlapping routes");
         }
-        let Some(route) = covering.into_iter().max_by_key(|route| route.destination.prefix_len()) else {
+        let Some(route) = longest(table, packet.dst).filter(|_| !is_reserved) else {
             return Fate::Dropped(Place::NoRoute(table.id));
         };
         let direct = self.owner(home.vpc, packet.dst);
@@ -360,7 +362,7 @@ impl<'a> Oracle<'a> {
             RouteTarget::InternetGateway(igw) => {
                 return match self.acl_denies(subnet, true, &packet, trip) {
                     Some(acl) => Fate::Dropped(Place::NetworkAcl(acl)),
-                    None => self.out_of_vpc(igw, home.vpc, packet, trip),
+                    None => self.out_of_vpc(igw, home, packet, trip),
                 };
             }
             RouteTarget::NatGateway(nat) => self.eni(self.world.nat_gateway(nat).unwrap().network_interface),
@@ -399,6 +401,16 @@ impl<'a> Oracle<'a> {
         }
         Fate::Delivered(Party::Interface(eni.id), packet)
     }
+}
+
+/// The routes that match an address.
+fn covering(table: &RouteTable, address: Ipv4Addr) -> impl Iterator<Item = &Route> {
+    table.routes.iter().filter(move |route| route.destination.contains(&IpNet::V4(address.into())))
+}
+
+///
+fn longest(table: &RouteTable, address: Ipv4Addr) -> Option<&Route> {
+    covering(table, address).max_by_key(|route| route.destination.prefix_len())
 }
 
 ///

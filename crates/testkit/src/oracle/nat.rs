@@ -87,6 +87,7 @@ impl Oracle<'_> {
         let known = self.ports.get(&session).copied();
         let opens = match packet.what {
             What::Other(_) => return Err(Fate::Dropped(Place::NatProtocol(nat))), // NAT-8
+            What::EchoReply(_) => return Err(no_session),
             What::Echo(_) | What::Udp(..) | What::Tcp(_, _, Tcp::Syn) => true,
             _ => false,
         };
@@ -111,7 +112,6 @@ impl Oracle<'_> {
         }
         let what = match packet.what {
             What::Echo(_) => What::Echo(port),
-            What::EchoReply(id) => What::EchoReply(id),
             What::Udp(_, to) => What::Udp(port, to),
             What::Tcp(_, to, tcp) => What::Tcp(port, to, tcp),
             other => other,
