@@ -62,8 +62,9 @@ pub(crate) fn build(file: LabFile, now: &str, running: Option<&Lab>) -> Result<L
     }
     // Routes come last: their targets are there now.
     for (vpc_name, vpc) in &file.vpcs.0 {
-        builder.routes(vpc_name, vpc)?;
+        // Before its routes, so that a route that such a table can't have is refused where it stands.
         builder.gateway_route_table(vpc_name, vpc)?;
+        builder.routes(vpc_name, vpc)?;
     }
     Ok(builder.lab)
 }
