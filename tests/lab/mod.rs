@@ -239,6 +239,11 @@ impl Lab {
         reasons
     }
 
+    /// Packets dropped for this reason so far.
+    pub fn dropped(&self, reason: &str) -> u64 {
+        self.drops().get(reason).copied().unwrap_or_default()
+    }
+
     /// Packets were dropped, and all of them for this reason.
     pub fn drops_only_for(&self, reason: &str) {
         let drops = self.drops();

@@ -68,17 +68,12 @@ impl Lines {
 
     /// The line is dropped for this reason, and doesn't arrive.
     fn is_lost(&mut self, lab: &Lab, line: &str, reason: &str) {
-        let before = dropped(lab, reason);
+        let before = lab.dropped(reason);
         self.client.say(line);
-        until("a drop", || dropped(lab, reason) > before);
+        until("a drop", || lab.dropped(reason) > before);
         self.server.arrived();
         assert!(!self.server.printed.iter().any(|seen| seen == line));
     }
-}
-
-/// Packets dropped for this reason so far.
-fn dropped(lab: &Lab, reason: &str) -> u64 {
-    lab.drops().get(reason).copied().unwrap_or_default()
 }
 
 fn second_connection_is_refused(lab: &Lab) {
@@ -155,7 +150,7 @@ fn r_23_a_deleted_nat_gateway_leaves_a_blackhole_and_nothing_falls_through() {
     let routes = table["RouteTables"][0]["Routes"].as_array().unwrap();
     let state = |block: &str| routes.iter().find(|r| r["DestinationCidrBlock"] == block).unwrap()["State"].clone();
     assert_eq!((state("10.0.1.0/24"), state("10.0.0.0/16")), ("blackhole".into(), "active".into()));
-    assert_eq!(dropped(&lab, "BAD_STATE_ROUTE"), 2, "not one packet took the local route");
+    assert_eq!(lab.dropped("BAD_STATE_ROUTE"), 2, "not one packet took the local route");
     assert_eq!(lab.json(&["show", "nat-gateway", "gateway"])["NatGateways"][0]["State"], "deleted");
     // The route goes on as it is, however often the file is applied.
     assert!(lab.apply(&gone).contains("nothing has changed"));
@@ -176,7 +171,7 @@ fn r_23_a_stopped_instance_is_a_blackhole_until_it_starts() {
     let exec = lab.run("peer", &["true"]);
     assert!(String::from_utf8_lossy(&exec.stderr).contains("`minivpc start peer` starts it"));
     assert!(said(&lab.run("client", &["ping", "-c", "1", "-W", "1", "10.0.1.10"])).contains("0 received"));
-    assert_eq!(dropped(&lab, "BAD_STATE"), 1);
+    assert_eq!(lab.dropped("BAD_STATE"), 1);
     lab.ask(&["start", "peer"]);
     assert_eq!(state(), "active");
     lab.exec("client", &["ping", "-c", "1", "10.0.1.10"]);

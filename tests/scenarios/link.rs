@@ -30,10 +30,6 @@ fn ping(lab: &Lab, from: &str, arguments: &[&str]) -> String {
     said(&lab.run(from, &[&["ping", "-c", "1", "-W", "1"], arguments].concat()))
 }
 
-fn dropped(lab: &Lab, reason: &str) -> u64 {
-    lab.drops().get(reason).copied().unwrap_or_default()
-}
-
 /// Sends one frame as it is: `hex`, from the guest's eth0.
 fn send(lab: &Lab, from: &str, hex: &str) {
     let script = "import socket, sys
@@ -56,10 +52,10 @@ fn r_8_sdc_1_an_address_that_aws_does_not_know_is_nobodys() {
         let mut at_other = lab.tcpdump("other", &["-n", "icmp"]);
         assert!(ping(&lab, "router", &["-I", "10.0.0.99", "10.0.0.11"]).contains("0 received"));
         if check {
-            assert_eq!(dropped(&lab, "ENI_SOURCE_DEST_CHECK_RESTRICTION"), 1);
+            assert_eq!(lab.dropped("ENI_SOURCE_DEST_CHECK_RESTRICTION"), 1);
         } else {
             at_other.until("the request", |line| line.contains("10.0.0.99 > 10.0.0.11: ICMP echo request"));
-            assert_eq!(dropped(&lab, "ENI_SOURCE_DEST_CHECK_RESTRICTION"), 0);
+            assert_eq!(lab.dropped("ENI_SOURCE_DEST_CHECK_RESTRICTION"), 0);
         }
         drop(at_other);
     }
@@ -72,7 +68,7 @@ fn r_11_another_mac_address_is_dropped_with_the_check_on_and_off() {
         assert!(ping(&lab, "router", &["10.0.0.11"]).contains("1 received"));
         lab.exec("router", &["ip", "link", "set", "eth0", "address", "02:11:22:33:44:55"]);
         assert!(ping(&lab, "router", &["10.0.0.11"]).contains("0 received"));
-        assert!(dropped(&lab, "MINIVPC_SOURCE_MAC") > 0);
+        assert!(lab.dropped("MINIVPC_SOURCE_MAC") > 0);
     }
 }
 
@@ -87,7 +83,7 @@ fn r_10_gratuitous_arp_moves_no_address() {
     }
     let mut at_thief = lab.tcpdump("router", &["-n", "icmp"]);
     assert!(ping(&lab, "client", &["10.0.0.11"]).contains("1 received"));
-    assert_eq!(dropped(&lab, "MINIVPC_ARP_ANNOUNCEMENT"), 2);
+    assert_eq!(lab.dropped("MINIVPC_ARP_ANNOUNCEMENT"), 2);
     // What arrives there is its own.
     assert!(ping(&lab, "router", &["10.0.0.10"]).contains("1 received"));
     at_thief.until_count(2, |line| line.contains("ICMP echo"));
@@ -119,7 +115,7 @@ fn r_12_a_neighbour_as_gateway_forwards_only_with_its_check_off() {
         let answer = ping(&lab, "client", &["10.0.1.10"]);
         if check {
             assert!(answer.contains("0 received"), "{answer}");
-            assert_eq!(dropped(&lab, "ENI_SOURCE_DEST_CHECK_RESTRICTION"), 1);
+            assert_eq!(lab.dropped("ENI_SOURCE_DEST_CHECK_RESTRICTION"), 1);
         } else {
             assert!(answer.contains("1 received"), "{answer}");
             assert_eq!(lab.hops("client", "10.0.1.10"), ["10.0.0.12", "10.0.1.10"]);
@@ -140,10 +136,10 @@ fn r_7_what_is_no_unicast_ip_is_not_carried() {
     let lab = lab_or_skip!(LAB);
     lab.run("client", &["ping", "-c", "1", "-W", "1", "-b", "10.0.0.255"]);
     lab.run("client", &["ping", "-c", "1", "-W", "1", "224.0.0.1"]);
-    assert_eq!(dropped(&lab, "MINIVPC_NOT_UNICAST"), 2);
+    assert_eq!(lab.dropped("MINIVPC_NOT_UNICAST"), 2);
     let from = mac(&lab, "client");
     send(&lab, "client", &format!("{}{from}88cc0000", mac(&lab, "other")));
-    assert_eq!(dropped(&lab, "MINIVPC_NOT_IP"), 1);
+    assert_eq!(lab.dropped("MINIVPC_NOT_IP"), 1);
 }
 
 #[test]

@@ -24,10 +24,10 @@ fn sg_5_groups_that_name_each_other_admit_each_tier_to_the_next() {
     let echo = "echo hello | nc -N 10.20.10.20 5432";
     assert_eq!(lab.exec("app-c", &["sh", "-c", echo]), "hello\n", "SG-12: the answer passes without an egress rule");
     for (from, to, port) in [("web-a", "10.20.10.20", "5432"), ("db-a", "10.20.10.10", "8080")] {
-        let before = lab.drops().get("ENI_SG_RULES_MISMATCH").copied().unwrap_or_default();
+        let before = lab.dropped("ENI_SG_RULES_MISMATCH");
         assert!(!lab.run(from, &["nc", "-z", "-w", "1", to, port]).status.success(), "SG-1: nothing new");
         lab.drops_only_for("ENI_SG_RULES_MISMATCH");
-        assert!(lab.drops()["ENI_SG_RULES_MISMATCH"] > before, "{from} → {to}");
+        assert!(lab.dropped("ENI_SG_RULES_MISMATCH") > before, "{from} → {to}");
     }
 }
 

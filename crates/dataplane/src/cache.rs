@@ -23,7 +23,7 @@ use minivpc_model::Serial;
 use minivpc_packet::{ETHERNET, Flow, FlowEdit, Frame, Kind, Mac, Parsed, parse, tcp_flags};
 
 use crate::state::{Change, Connection, ConnectionKey, Phase, Session, State, Txn, Way};
-use crate::{BATCH, Sent, Tick};
+use crate::{Sent, Tick};
 
 /// Most entries of a worker: as many as both directions of all sessions that a lab may have.
 pub const CAPACITY: usize = (1 << 21) - 1;
@@ -34,6 +34,8 @@ const CHUNK: usize = 256;
 const NUMBER: u32 = 0x001f_ffff;
 /// A place without an entry.
 const FREE: u32 = 0;
+/// Most frames that [`Cache::look_ahead`] takes at once.
+pub(crate) const BATCH: usize = 64;
 /// With as many entries what packets need of them is no longer at hand in the processor's own caches.
 const FAR: usize = 4096;
 /// Seconds after which an unused entry goes.

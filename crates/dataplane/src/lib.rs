@@ -62,7 +62,7 @@ pub use trace::{Journey, Probe};
 pub use walk::{Answer, Verdict};
 pub use words::Line;
 
-use cache::{Learned, Rests};
+use cache::{BATCH, Learned, Rests};
 use hops::router;
 use state::{NatKey, State, Traffic, Txn, View};
 use walk::{At, Walk};
@@ -116,8 +116,6 @@ pub struct Sent<'a> {
     pub frame: &'a mut [u8],
 }
 
-/// Frames that are looked at together.
-const BATCH: usize = 64;
 /// TTL of packets that the network itself sends.
 const NETWORK_TTL: u8 = 255;
 /// Walks per packet before losing races ends in a drop.

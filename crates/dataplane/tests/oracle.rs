@@ -336,15 +336,14 @@ fn the_walk_and_the_oracle_agree() {
     let worlds = random::each_seed(WORLDS, |seed| ask(seed, &mut met));
     println!("{:#?}", met.0);
     if worlds >= WORLDS {
-        let packets = met.0["packets"];
-        for seldom in ["private destination", "private source", "spoofed", "internet", "hairpin by public addresses"] {
-            assert!(met.0[seldom] * 400 > packets, "{seldom} is less than 0.25 % of the packets");
-        }
-        let edge = ["redirected", "asymmetric return", "led to a middlebox", "middlebox without a public address"];
-        for case in edge {
-            assert!(met.0[case] * 2000 > packets, "{case} is less than 0.05 % of the packets");
-        }
-        for rare in [
+        let enough = |one_in: usize, cases: &[&str]| {
+            for case in cases {
+                assert!(met.0[*case] * one_in > met.0["packets"], "not one packet of {one_in} is a case of '{case}'");
+            }
+        };
+        enough(2000, &["redirected", "asymmetric return", "led to a middlebox", "middlebox without a public address"]);
+        enough(400, &["private destination", "private source", "spoofed", "internet", "hairpin by public addresses"]);
+        let usual = [
             "delivered",
             "answered",
             "translated",
@@ -373,8 +372,7 @@ fn the_walk_and_the_oracle_agree() {
             "into the VPC",
             "no session",
             "destination check",
-        ] {
-            assert!(met.0[rare] * 100 > packets, "{rare} is less than 1 % of the packets");
-        }
+        ];
+        enough(100, &usual);
     }
 }

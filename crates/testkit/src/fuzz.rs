@@ -185,7 +185,8 @@ impl Conversation<'_> {
         let Ok(Frame::Ipv4(packet)) = parse(vnet, frame) else { return };
         let IpAddr::V4(src) = packet.headers.flow.src else { return };
         assert!(!src.is_private(), "{} crosses the internet gateway", packet.headers);
-        assert!(self.lab.has(to, packet.headers.flow.dst) || self.lab.name(to) == "appliance/eth0");
+        let is_its = self.lab.has(to, packet.headers.flow.dst) || self.lab.name(to) == "appliance/eth0";
+        assert!(is_its, "{} enters by what no route leads to (R-36)", packet.headers);
     }
 
     fn check(&self, sent: &Emitted, emitted: &[Emitted]) {

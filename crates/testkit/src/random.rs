@@ -7,7 +7,7 @@ use minivpc_model::*;
 use minivpc_packet::tcp_flags;
 
 use crate::frame::{Body, Packet};
-use crate::oracle::{Datum, NextHop, Party, Tcp, What};
+use crate::oracle::{Datum, NextHop, Party, Tcp, What, longest};
 use crate::worlds::Builder;
 
 /// A small generator with a seed (SplitMix64).
@@ -374,9 +374,8 @@ fn is_guest(eni: &NetworkInterface) -> bool {
 /// How many gateways the routes lead through; a loop counts three.
 fn gateways_between(world: &World, from: &NetworkInterface, to: &NetworkInterface) -> usize {
     let next = |subnet: &SubnetId| {
-        let routes = &world.route_table_of(world.subnet(*subnet).unwrap()).unwrap().routes;
-        let covering = routes.iter().filter(|route| route.destination.contains(&IpNet::V4(to.private_ip.into())));
-        match covering.max_by_key(|route| route.destination.prefix_len())?.target {
+        let table = world.route_table_of(world.subnet(*subnet).unwrap()).unwrap();
+        match longest(table, to.private_ip)?.target {
             RouteTarget::NatGateway(nat) => Some(world.nat_gateway(nat).unwrap().subnet),
             _ => None,
         }

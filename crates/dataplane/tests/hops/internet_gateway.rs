@@ -322,10 +322,8 @@ fn ingress(to_appliance: bool) -> (Public, NetworkInterfaceId) {
     let appliance = public.builder.instance(subnet, "appliance", "10.0.9.10", &[all], false);
     let table = public.builder.route_table(public.vpc, subnet);
     public.builder.route(table, "0.0.0.0/0", RouteTarget::InternetGateway(gateway));
-    let nobody = public.builder.subnet(public.vpc, "nobody", "10.0.200.0/24");
-    let edge = public.builder.route_table(public.vpc, nobody);
+    let edge = public.builder.gateway_route_table(public.vpc, gateway);
     public.builder.route(edge, "10.0.0.0/24", RouteTarget::NetworkInterface(appliance));
-    public.builder.apply(Op::AssociateGatewayRouteTable { route_table: edge, gateway });
     if to_appliance {
         let route_table = public.builder.world.subnet(public.subnet).unwrap().route_table.unwrap();
         let target = RouteTarget::NetworkInterface(appliance);

@@ -117,12 +117,12 @@ impl Oracle<'_> {
         let eni = match (gateway.route_table, self.edge_route(gateway, private).map(|route| route.target)) {
             (None, _) | (Some(_), Some(RouteTarget::Local)) => self.eni(eni),
             (Some(table), Some(RouteTarget::NetworkInterface(middlebox))) => {
-                let vpc = self.vpc_of(self.eni(middlebox).subnet);
-                if self.public_of(vpc, self.eni(middlebox).private_ip).is_none() {
+                let middlebox = self.eni(middlebox);
+                if self.world.public_address_of(middlebox.id, middlebox.private_ip).is_none() {
                     return Fate::Dropped(Place::NoPublicMiddlebox(table));
                 }
                 trip.kinds.insert("led to a middlebox");
-                self.eni(middlebox)
+                middlebox
             }
             (Some(table), None) => return Fate::Dropped(Place::NoRoute(table)),
             (Some(_), Some(other)) => panic!("{other:?} in a gateway's table (R-32)"),

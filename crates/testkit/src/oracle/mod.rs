@@ -409,7 +409,7 @@ fn covering(table: &RouteTable, address: Ipv4Addr) -> impl Iterator<Item = &Rout
 }
 
 ///
-fn longest(table: &RouteTable, address: Ipv4Addr) -> Option<&Route> {
+pub(crate) fn longest(table: &RouteTable, address: Ipv4Addr) -> Option<&Route> {
     covering(table, address).max_by_key(|route| route.destination.prefix_len())
 }
 
