@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
 use minivpc_model::Serial;
 use minivpc_packet::{ETHERNET, Flow, FlowEdit, Frame, Kind, Mac, Parsed, parse, tcp_flags};
 
@@ -445,4 +445,29 @@ fn place(hash: u64, number: usize) -> u32 {
 
 fn number_in(place: u32) -> usize {
     (place & NUMBER) as usize - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// Whatever the hasher's seed is: labs would differ in how many flows they can have.
+    #[test]
+    fn flows_that_differ_in_a_port_only_lie_in_all_buckets() {
+        const BUCKETS: usize = 1024;
+        for seed in 0..500 {
+            let hasher = RandomState::default();
+            let mut buckets = [0; BUCKETS];
+            for src_port in 1024..1024 + 4 * BUCKETS as u16 {
+                let [src, dst] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last).into());
+                let flow = Flow { src, dst, protocol: 17, src_port, dst_port: 7 };
+                let name = Name { flow: &flow, port: 0, is_echo_reply: false };
+                buckets[name.hash(&hasher) as usize % BUCKETS] += 1;
+            }
+            let full = buckets.iter().filter(|count| **count > PLACES).count();
+            assert!(full <= 3, "{full} of {BUCKETS} have too many, seed {seed}");
+        }
+    }
 }

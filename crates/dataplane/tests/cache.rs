@@ -483,6 +483,6 @@ fn a_batch_of_many_flows_is_forwarded_as_each_packet_alone() {
     let inputs: Vec<_> = (0..FLOWS).chain(0..FLOWS).chain((0..FLOWS).rev()).map(packet).collect();
     let mut off = Lab::new(&snapshots, vec![Cache::new(0)]);
     let log: Vec<_> = inputs.into_iter().map(|input| (input.clone(), off.step(&input))).collect();
-    let hits = replay_in_batches(&log, &off.visible(), Lab::new(&snapshots, vec![Cache::new(usize::from(FLOWS))]));
+    let hits = replay_in_batches(&log, &off.visible(), Lab::new(&snapshots, vec![Cache::new(2 * usize::from(FLOWS))]));
     assert_eq!(hits, 2 * u64::from(FLOWS), "all but the first packet of each flow");
 }
