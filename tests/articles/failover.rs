@@ -1,9 +1,11 @@
 //! The slides' last question, what becomes available again when something has died: by an Elastic IP, by a secondary
-//! address, by a route. What lives on, and what doesn't.
+//! address, by an interface, by a route. What lives on, and what doesn't.
 
 use crate::lab::{Lab, lab_or_skip, said, until};
 
 const ELASTIC_IP: &str = include_str!("../../configs/elastic-ip-failover/lab.yaml");
+
+const INTERFACE: &str = include_str!("../../configs/eni-failover/lab.yaml");
 
 const APPLIANCES: &str = include_str!("../../configs/appliance-failover/lab.yaml");
 const MONITOR: &str = include_str!("../../configs/appliance-failover/monitor.sh");
@@ -39,7 +41,7 @@ for line in sys.stdin:
         break";
 
 #[test]
-fn igw_9_by_an_elastic_ip_no_echo_is_lost_and_a_connection_is_reset() {
+fn fo_4_igw_9_by_an_elastic_ip_no_echo_is_lost_and_a_connection_is_reset() {
     let lab = lab_or_skip!(ELASTIC_IP);
     for server in ["active", "standby"] {
         lab.until_listening(server, 80);
@@ -71,7 +73,7 @@ fn igw_9_the_dead_ones_address_serves_again_with_the_next_packet_after_the_move(
 }
 
 #[test]
-fn igw_7_by_a_secondary_address_that_moves_with_its_elastic_ip() {
+fn fo_3_igw_7_by_a_secondary_address_that_moves_with_its_elastic_ip() {
     let text =
         ELASTIC_IP.replace("subnet: c\n    private_ip: 10.0.1.10", "subnet: a\n    private_ip: 10.0.0.11").replace(
             "    elastic_ip: service\n",
@@ -91,7 +93,54 @@ fn igw_7_by_a_secondary_address_that_moves_with_its_elastic_ip() {
 }
 
 #[test]
-fn r_29_by_routes_that_a_monitor_in_a_guest_replaces_when_the_active_appliance_dies() {
+fn fo_2_by_an_interface_that_takes_its_address_its_elastic_ip_and_the_route_to_it_along() {
+    let lab = lab_or_skip!(INTERFACE);
+    for server in ["active", "standby"] {
+        lab.until_listening(server, 80);
+    }
+    let holder = |instance: &str| lab.exec(instance, &["ip", "-br", "addr", "show"]).contains("10.0.0.100/24");
+    let answer = || said(&lab.run("client", &["curl", "-sS", "-m", "1", "http://203.0.113.80/"]));
+    assert!(holder("active") && !holder("standby"));
+    assert_eq!(answer(), "active\n");
+    assert_eq!(lab.hops("inside", "192.0.2.10")[0], "10.0.0.10", "the route leads to who has it");
+    let id = |text: &str| text.lines().find(|line| line.contains("MacAddress")).unwrap().to_owned();
+    let mac = id(&lab.ask(&["show", "network-interface", "service"]));
+    let lost = lost_meanwhile(&lab, "client", "203.0.113.80", || {
+        lab.ask(&["set", "eni", "service", "standby"]);
+    });
+    assert!(lost <= 1, "{lost} lost");
+    assert!(!holder("active") && holder("standby"));
+    assert_eq!(answer(), "standby\n");
+    assert_eq!(id(&lab.ask(&["show", "network-interface", "standby/eth1"])), mac, "it is the same interface");
+    assert_eq!(lab.json(&["status"])["instances"][2]["interfaces"][1]["private_ip"], "10.0.0.100");
+    assert_eq!(lab.hops("inside", "192.0.2.10")[0], "10.0.0.11", "the route follows it");
+
+    lab.ask(&["set", "eni", "service", "none"]);
+    let curl = lab.run("client", &["curl", "-sS", "-m", "1", "http://203.0.113.80/"]);
+    assert_eq!(curl.status.code(), Some(28), "silence");
+    assert!(lab.ask(&["show", "route-table", "private"]).contains("blackhole"));
+    lab.loses_all("inside", "192.0.2.10");
+    assert!(lab.dropped("BAD_STATE") > 0 && lab.dropped("BAD_STATE_ROUTE") > 0);
+    assert_eq!(lab.json(&["status"])["network_interfaces"][0]["status"], "available");
+    assert!(lab.apply(INTERFACE).contains("AttachNetworkInterface"));
+    assert_eq!(answer(), "active\n");
+}
+
+#[test]
+fn fo_2_the_dead_ones_interface_serves_again_at_another_instance() {
+    let lab = lab_or_skip!(INTERFACE);
+    lab.until_listening("standby", 80);
+    lab.ask(&["stop", "active"]);
+    let answer = || lab.run("client", &["curl", "-sS", "-m", "1", "http://203.0.113.80/"]);
+    assert_eq!(answer().status.code(), Some(28), "silence");
+    lab.ask(&["set", "eni", "service", "standby"]);
+    assert_eq!(said(&answer()), "standby\n");
+    lab.ask(&["start", "active"]);
+    assert!(!lab.exec("active", &["ip", "-br", "addr"]).contains("eth1"), "it comes back without it");
+}
+
+#[test]
+fn fo_1_r_29_by_routes_that_a_monitor_in_a_guest_replaces_when_the_active_appliance_dies() {
     crate::lab::can_run_or_skip!();
     let lab = Lab::write(APPLIANCES);
     std::fs::write(lab.file.with_file_name("monitor.sh"), MONITOR).unwrap();

@@ -70,7 +70,7 @@ fn r_35_sdc_2_an_appliance_with_the_check_on_gets_nothing() {
 }
 
 #[test]
-fn r_23_a_stopped_appliance_is_a_blackhole() {
+fn r_23_fo_5_a_stopped_appliance_is_a_blackhole() {
     let lab = lab_or_skip!(INGRESS);
     lab.ask(&["stop", "appliance"]);
     lab.loses_all("client", "203.0.113.20");

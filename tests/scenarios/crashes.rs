@@ -14,7 +14,7 @@ fn deaths(lab: &Lab) -> u64 {
 }
 
 /// The engine is killed, and another one has taken over.
-fn kill_engine(lab: &Lab) {
+pub fn kill_engine(lab: &Lab) {
     let before = deaths(lab);
     kill(process(lab, "engine"));
     until("another engine", || deaths(lab) == before + 1);

@@ -1,6 +1,7 @@
 //! Instances with several interfaces and addresses, NAT gateways with several addresses, and commands at the start.
 
-use crate::lab::{lab_or_skip, said, until};
+use crate::crashes::kill_engine;
+use crate::lab::{Lab, lab_or_skip, said, until};
 
 const LAB: &str = r#"
 lab: x
@@ -96,6 +97,76 @@ fn secondary_addresses_come_and_go_while_the_guest_runs() {
     let rules = lab.exec("firewall", &["ip", "rule"]);
     assert!(rules.contains("from 10.0.0.22 lookup 10001") && !rules.contains("10.0.0.21"), "{rules}");
     lab.exec("firewall", &["ls", "/root/mine"]);
+}
+
+const MOVING: &str = r#"
+lab: x
+vpcs:
+  v:
+    cidr: 10.0.0.0/16
+    subnets: { a: { cidr: 10.0.0.0/24 }, b: { cidr: 10.0.1.0/24 } }
+    security_groups: { all: { ingress: [ { protocol: all, cidr: 0.0.0.0/0 } ] } }
+network_interfaces:
+  first:  { subnet: a, private_ip: 10.0.0.100, security_groups: [all], attachment: one/eth1 }
+  second: { subnet: b, private_ip: 10.0.1.100, security_groups: [all], attachment: two/eth1 }
+instances:
+  one: { subnet: a, private_ip: 10.0.0.10, security_groups: [all] }
+  two: { subnet: a, private_ip: 10.0.0.11, security_groups: [all] }
+  asker: { subnet: b, private_ip: 10.0.1.99, security_groups: [all] }
+"#;
+
+/// Who has the address; it answers.
+fn holder(lab: &Lab, address: &str) -> String {
+    let has = |instance: &&&str| lab.exec(instance, &["ip", "-br", "addr"]).contains(&format!("{address}/24"));
+    let holders: Vec<_> = ["one", "two"].iter().filter(has).copied().collect();
+    lab.exec("asker", &["ping", "-c", "1", "-W", "5", address]);
+    holders.join(" ")
+}
+
+#[test]
+fn fo_2_two_interfaces_change_places_under_one_name_and_nobody_restarts() {
+    let lab = lab_or_skip!(MOVING);
+    for instance in ["one", "two"] {
+        lab.exec(instance, &["touch", "/root/mine"]);
+    }
+    assert_eq!((holder(&lab, "10.0.0.100"), holder(&lab, "10.0.1.100")), ("one".into(), "two".into()));
+    let turned = MOVING
+        .replace("one/eth1", "x")
+        .replace("two/eth1", "one/eth1")
+        .replace("attachment: x", "attachment: two/eth1");
+    let actions = lab.apply(&turned);
+    assert!(!actions.contains("RunInstances"), "{actions}");
+    assert_eq!((holder(&lab, "10.0.0.100"), holder(&lab, "10.0.1.100")), ("two".into(), "one".into()));
+    let rules = lab.exec("one", &["ip", "rule"]);
+    assert!(rules.contains("from 10.0.1.100 lookup 10001") && !rules.contains("10.0.0.100"), "{rules}");
+    for instance in ["one", "two"] {
+        lab.exec(instance, &["ls", "/root/mine"]);
+        assert_eq!(lab.exec(instance, &["ip", "-br", "link"]).lines().count(), 3, "lo, eth0 and eth1");
+    }
+    // Further ones come and go in the same way, also those that are written in their instance.
+    lab.apply(&MOVING.replace(
+        "  one: { subnet: a, private_ip: 10.0.0.10,",
+        "  one: { subnet: a, private_ip: 10.0.0.10, network_interfaces: { eth2: { subnet: b, private_ip: 10.0.1.7, security_groups: [all] } },",
+    ));
+    assert_eq!(holder(&lab, "10.0.1.7"), "one");
+    lab.apply(MOVING);
+    assert!(!lab.exec("one", &["ip", "-br", "link"]).contains("eth2"));
+    lab.exec("one", &["ls", "/root/mine"]);
+}
+
+#[test]
+fn fo_2_an_interface_outlives_its_instance_and_an_engine() {
+    let lab = lab_or_skip!(MOVING);
+    lab.ask(&["set", "eni", "first", "two/eth5"]);
+    assert_eq!(holder(&lab, "10.0.0.100"), "two");
+    kill_engine(&lab);
+    assert_eq!(holder(&lab, "10.0.0.100"), "two");
+    let without = MOVING
+        .replace("two/eth1", "one/eth2")
+        .replace("  two: { subnet: a, private_ip: 10.0.0.11, security_groups: [all] }\n", "");
+    lab.apply(&without);
+    lab.exec("asker", &["ping", "-c", "1", "-W", "5", "10.0.0.100"]);
+    lab.exec("asker", &["ping", "-c", "1", "-W", "5", "10.0.1.100"]);
 }
 
 #[test]

@@ -138,7 +138,7 @@ pub enum Command {
     },
     /// Change one thing of a running lab at once, whatever its file says; the next `apply` brings back what the file says.
     #[command(
-        after_help = "Examples:\n  minivpc set route application 0.0.0.0/0 appliance-b\n  minivpc set eip web standby\n  minivpc set address 10.0.0.100 standby\n  minivpc set security-groups web open\n  minivpc set source-dest-check appliance off"
+        after_help = "Examples:\n  minivpc set route application 0.0.0.0/0 appliance-b\n  minivpc set eip web standby\n  minivpc set address 10.0.0.100 standby\n  minivpc set eni service standby\n  minivpc set security-groups web open\n  minivpc set source-dest-check appliance off"
     )]
     Set {
         #[command(flatten)]
@@ -388,6 +388,14 @@ pub enum Setting {
         #[arg(add = ArgValueCompleter::new(instances))]
         holder: String,
     },
+    /// Attach an interface to another instance, with its addresses and groups; or with `none` to none.
+    Eni {
+        /// Its name, INSTANCE/eth1, id or private address; an instance's primary interface can't move.
+        name: String,
+        /// Instance or INSTANCE/eth1; or none.
+        #[arg(add = ArgValueCompleter::new(instances))]
+        holder: String,
+    },
     /// Give an interface other security groups.
     SecurityGroups {
         /// Instance, INSTANCE/eth1 or id of an interface.
@@ -419,6 +427,7 @@ impl From<Setting> for minivpc_control::Setting {
             Setting::Route { table, destination, target } => Self::Route { table, destination, target },
             Setting::Eip { name, holder, private_ip } => Self::ElasticIp { name, holder, private_ip },
             Setting::Address { address, holder } => Self::Address { address, holder },
+            Setting::Eni { name, holder } => Self::NetworkInterface { name, holder },
             Setting::SecurityGroups { interface, groups } => Self::SecurityGroups { interface, groups },
             Setting::SourceDestCheck { interface, check } => {
                 Self::SourceDestCheck { interface, on: check == Switch::On }

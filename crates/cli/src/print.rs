@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use comfy_table::{Table, presets};
 use minivpc_control::view::{
-    Action, Drops, Fields, FlowView, Flows, JourneyView, Plan, Status, StepView, Summary, Trace,
+    Action, Drops, Fields, FlowView, Flows, InterfaceStatus, JourneyView, Plan, Status, StepView, Summary, Trace,
 };
 use minivpc_control::{Finding, Health};
 
@@ -40,6 +40,10 @@ fn addresses(primary: &str, secondary: &[String]) -> String {
     std::iter::once(primary).chain(secondary.iter().map(String::as_str)).collect::<Vec<_>>().join(", ")
 }
 
+fn public_ips(interface: &InterfaceStatus) -> String {
+    if interface.public_ips.is_empty() { "-".to_owned() } else { interface.public_ips.join(", ") }
+}
+
 /// What runs.
 pub fn status(status: &Status) -> String {
     let mut text = String::new();
@@ -53,7 +57,7 @@ pub fn status(status: &Status) -> String {
                 instance.name.clone(),
                 instance.state.clone(),
                 addresses(&interface.private_ip, &interface.secondary_private_ips),
-                if interface.public_ips.is_empty() { "-".to_owned() } else { interface.public_ips.join(", ") },
+                public_ips(interface),
                 format!("{}/{} ({})", instance.vpc, interface.subnet, instance.availability_zone),
                 format!("{} {}", interface.name, interface.id),
                 count(|link| link.rx_packets),
@@ -65,6 +69,20 @@ pub fn status(status: &Status) -> String {
     let header =
         ["INSTANCE", "STATE", "PRIVATE IP", "PUBLIC IP", "SUBNET", "INTERFACE", "RECEIVED", "SENT", "ENGINE TOO SLOW"];
     text += &columns(&header, interfaces);
+    if !status.network_interfaces.is_empty() {
+        let rows = status.network_interfaces.iter().map(|interface| {
+            vec![
+                interface.name.clone(),
+                interface.status.clone(),
+                addresses(&interface.private_ip, &interface.secondary_private_ips),
+                public_ips(interface),
+                interface.subnet.clone(),
+                interface.id.clone(),
+            ]
+        });
+        let header = ["NETWORK INTERFACE", "STATUS", "PRIVATE IP", "PUBLIC IP", "SUBNET", "ID"];
+        let _ = write!(text, "\n{}", columns(&header, rows));
+    }
     if !status.nat_gateways.is_empty() {
         let rows = status.nat_gateways.iter().map(|nat| {
             vec![

@@ -49,6 +49,7 @@ fn collect(title: &str, value: &Value, depth: usize, sections: &mut Vec<Section>
         }
     }
     keys.sort();
+    nested.sort();
     let fresh = || Section {
         title: title.to_owned(),
         depth,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use minivpc_model::Service;
+use minivpc_model::{LoadBalancer, Service};
 use serde::Deserialize;
 use serde::de::value::MapDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -66,6 +66,8 @@ pub struct LabFile {
     pub region: Option<Spanned<String>>,
     pub vpcs: Entries<Vpc>,
     pub elastic_ips: Entries<ElasticIp>,
+    /// Those that outlive the instances that they are attached to.
+    pub network_interfaces: Entries<NetworkInterface>,
     pub instances: Entries<Instance>,
     pub internet: Internet,
     /// The first key that isn't one of these.
@@ -73,7 +75,8 @@ pub struct LabFile {
 }
 
 impl LabFile {
-    pub const KEYS: &'static [&'static str] = &["lab", "region", "vpcs", "elastic_ips", "instances", "internet"];
+    pub const KEYS: &'static [&'static str] =
+        &["lab", "region", "vpcs", "elastic_ips", "network_interfaces", "instances", "internet"];
 }
 
 // Derived, `deny_unknown_fields` would refuse the author's own keys, and without it a misspelt one would be ignored.
@@ -95,6 +98,7 @@ impl<'de> Deserialize<'de> for LabFile {
                         "region" => file.region = Some(map.next_value()?),
                         "vpcs" => file.vpcs = map.next_value()?,
                         "elastic_ips" => file.elastic_ips = map.next_value()?,
+                        "network_interfaces" => file.network_interfaces = map.next_value()?,
                         "instances" => file.instances = map.next_value()?,
                         "internet" => file.internet = map.next_value::<Option<_>>()?.unwrap_or_default(),
                         own => {
@@ -352,6 +356,12 @@ pub struct NetworkInterface {
     pub elastic_ip: Option<Spanned<String>>,
     #[serde(default)]
     pub secondary_elastic_ips: Vec<Spanned<String>>,
+    /// `INSTANCE/eth1`. This and what follows is of an interface that isn't written in its instance.
+    pub attachment: Option<Spanned<String>>,
+    /// It is managed by one.
+    pub load_balancer: Option<Spanned<LoadBalancer>>,
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 /// Who configures what a guest has beyond its first address.

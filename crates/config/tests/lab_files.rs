@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use minivpc_config::{Lab, Mistake, load, printable};
-use minivpc_model::{Attachment, Connectivity, NatGatewayId, Op, Peer, RouteState, RouteTarget, Traffic};
+use minivpc_model::{Connectivity, NatGatewayId, Op, Peer, RouteState, RouteTarget, Traffic};
 use proptest::prelude::*;
 
 const ARTICLE: &str = include_str!("../../../configs/nat-gateway-east-west/lab.yaml");
@@ -276,6 +276,24 @@ fn mistakes_of_writing_show_their_place_and_a_way_out() {
             "'eth0' isn't a further interface of 'source'",
             "eth0 is written in the instance itself",
         ),
+        (
+            changed("instances:", "network_interfaces: { x: { subnet: source, attachment: nobody/eth1 } }\ninstances:"),
+            "nobody/eth1",
+            "no instance is called 'nobody'",
+            "",
+        ),
+        (
+            changed("instances:", "network_interfaces: { x: { subnet: source, attachment: source/eth0 } }\ninstances:"),
+            "source/eth0",
+            "InvalidParameterValue: Instance",
+            "",
+        ),
+        (
+            changed("public_ip: true", "network_interfaces: { eth1: { subnet: source, attachment: source } }"),
+            "source",
+            "'eth1' is made along with 'source'",
+            "at the top of the file",
+        ),
         // The lexer's own: the character behind which it understood nothing.
         (changed("10.0.0.0/16 } ] }", "10.0.0.0/16 } ] "), "d", "while parsing a flow mapping", ""),
         (
@@ -415,13 +433,7 @@ fn what_the_running_lab_has_stays_where_the_file_leaves_it_open() {
     let addresses = |lab: &Lab| -> Vec<_> {
         let instances = ["one", "two"].map(|name| lab.world.find_instance(name).unwrap());
         instances
-            .map(|id| {
-                lab.world
-                    .network_interfaces()
-                    .find(|eni| matches!(eni.attachment, Attachment::Instance { instance, .. } if instance == id))
-                    .unwrap()
-                    .private_ip
-            })
+            .map(|id| lab.world.network_interfaces().find(|eni| eni.instance() == Some(id)).unwrap().private_ip)
             .to_vec()
     };
     let before = addresses(&running);

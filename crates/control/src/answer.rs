@@ -8,7 +8,7 @@ use std::{fs, io};
 use minivpc_dataplane::state::{CONNECTIONS, Connection, DATAGRAMS, SESSIONS};
 use minivpc_dataplane::{Component, Kind, Port, Probe, tcp_flags};
 use minivpc_host::LinkStats;
-use minivpc_model::{Attachment, FindError, GuestId, InstanceId, NetworkInterfaceId, World};
+use minivpc_model::{FindError, GuestId, InstanceId, NetworkInterfaceId, World, link_number};
 
 use crate::guest::Guest;
 use crate::protocol::{Answer, Described, Failure, LabFile, Question, TracePacket};
@@ -89,6 +89,7 @@ impl Answers<'_> {
             engine_deaths: self.running.base.deaths,
             engine_seconds: self.running.now().since(self.running.took_over).0 / 1_000_000_000,
             instances: self.views.instances(&links, state, &drops),
+            network_interfaces: self.views.network_interfaces(state, &drops),
             hosts: self.views.hosts(&links),
             nat_gateways: self.views.nat_gateways(state, now),
             internet_gateways: self.views.internet_gateways(),
@@ -140,12 +141,7 @@ impl Answers<'_> {
 
     /// The interface that an instance calls `eth1`.
     fn interface_of(&self, instance: InstanceId, link: &str) -> Option<NetworkInterfaceId> {
-        let number = link.strip_prefix("eth").and_then(|number| number.parse::<u8>().ok());
-        let is_it = |eni: &NetworkInterfaceId| {
-            let attachment = self.world().network_interface(*eni).map(|eni| eni.attachment);
-            matches!(attachment, Ok(Attachment::Instance { device_index, .. }) if Some(device_index) == number)
-        };
-        self.world().instance(instance).ok()?.network_interfaces.iter().copied().find(is_it)
+        self.world().interface_at(self.world().instance(instance).ok()?, link_number(link)?)
     }
 
     fn flows(&self, why: bool) -> view::Flows {
@@ -258,9 +254,9 @@ impl Answers<'_> {
             }
             Described::NetworkInterface => {
                 let id = self.world().find_network_interface(name).map_err(not_found)?.to_string();
-                let all = self.instances();
-                let found = all.into_iter().flat_map(|instance| instance.interfaces).find(|eni| eni.id == id);
-                let eni = found.ok_or_else(|| format!("'{name}' is no instance's interface"))?;
+                let view::Status { instances, network_interfaces, .. } = self.status();
+                let all = instances.into_iter().flat_map(|instance| instance.interfaces).chain(network_interfaces);
+                let eni = all.into_iter().find(|eni| eni.id == id).ok_or_else(|| format!("'{name}' is a gateway's"))?;
                 json(&serde_json::json!({ "NetworkInterfaceId": eni.id, "Metrics": eni.metrics, "Link": eni.link }))
             }
             Described::RouteTable
@@ -269,11 +265,6 @@ impl Answers<'_> {
             | Described::InternetGateway
             | Described::ElasticIp => Err("only NAT gateways and network interfaces have metrics".into()),
         }
-    }
-
-    fn instances(&self) -> Vec<view::InstanceStatus> {
-        let drops = self.running.engine.drops().list();
-        self.views.instances(&self.links(), self.running.engine.state(), &drops)
     }
 
     fn describe(&self, kind: Described, name: &str) -> Answer {

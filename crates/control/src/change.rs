@@ -107,11 +107,10 @@ impl Named for HostId {
 impl Named for NetworkInterfaceId {
     const KIND: &'static str = "network-interface";
     fn name(&self, world: &World) -> Option<String> {
-        match world.network_interface(*self).ok()?.attachment {
-            Attachment::Instance { instance, device_index } => {
-                Some(format!("{}/eth{device_index}", world.instance(instance).ok()?.tags.name()?))
-            }
-            Attachment::NatGateway(id) => id.name(world),
+        let eni = world.network_interface(*self).ok()?;
+        match eni.attachment {
+            Some(Attachment::NatGateway(id)) => id.name(world),
+            _ => eni.tags.name().map(str::to_owned).or_else(|| world.name_at_instance(eni)),
         }
     }
 }
@@ -141,14 +140,14 @@ impl Words<'_> {
     fn why_replaced(&self, id: InstanceId) -> String {
         let alive = |world: &World| world.instance(id).ok().filter(|instance| !instance.is_terminated()).cloned();
         let (Some(old), Some(new)) = (alive(self.before), alive(self.after)) else { return String::new() };
-        let interfaces = |world: &World, instance: &Instance| -> Vec<_> {
-            let enis = instance.network_interfaces.iter().filter_map(|id| world.network_interface(*id).ok());
-            enis.map(|eni| (eni.id, eni.private_ip, eni.mac)).collect()
+        let primary = |world: &World, instance: &Instance| {
+            let eni = instance.network_interfaces.first().and_then(|id| world.network_interface(*id).ok());
+            eni.map(|eni| (eni.id, eni.private_ip, eni.mac))
         };
         if old.image != new.image {
             "made anew: another image".to_owned()
-        } else if interfaces(self.before, &old) != interfaces(self.after, &new) {
-            "made anew: other interfaces or addresses".to_owned()
+        } else if primary(self.before, &old) != primary(self.after, &new) {
+            "made anew: another primary interface or address".to_owned()
         } else {
             "made anew with its subnet".to_owned()
         }
@@ -254,13 +253,28 @@ impl Words<'_> {
             }
             Op::DeleteNatGateway(id) => self.line("-", "DeleteNatGateway", id, none()),
             Op::RunInstance(new) => {
-                let addresses = new.interfaces.iter().filter_map(|interface| interface.private_ip);
+                let addresses = new.interfaces.values().filter_map(|interface| interface.private_ip);
                 let addresses: Vec<_> = addresses.map(|address| address.to_string()).collect();
                 self.line("+", "RunInstances", &new.id, addresses.join(", "))
             }
             Op::StopInstance(id) => self.line("~", "StopInstances", id, none()),
             Op::StartInstance(id) => self.line("~", "StartInstances", id, none()),
             Op::TerminateInstance(id) => self.line("-", "TerminateInstances", id, self.why_replaced(*id)),
+            Op::CreateNetworkInterface { interface, .. } => {
+                let address = interface.private_ip.map(|address| address.to_string()).unwrap_or_default();
+                self.line("+", "CreateNetworkInterface", &interface.id, address)
+            }
+            Op::DeleteNetworkInterface(id) => self.line("-", "DeleteNetworkInterface", id, none()),
+            Op::AttachNetworkInterface { network_interface, instance, device_index } => {
+                let what = format!("is {}/eth{device_index}", self.name(instance));
+                self.line("~", "AttachNetworkInterface", network_interface, what)
+            }
+            Op::DetachNetworkInterface(id) => {
+                let eni = self.before.network_interface(*id).ok();
+                let place = eni.and_then(|eni| self.before.name_at_instance(eni));
+                let what = place.map_or_else(none, |place| format!("is {place} no more"));
+                self.line("~", "DetachNetworkInterface", id, what)
+            }
             Op::ModifyNetworkInterfaceGroups { network_interface, groups } => {
                 let names = groups.iter().map(|id| self.peer(Peer::SecurityGroup(*id)));
                 let what = format!("groups: {}", names.collect::<Vec<_>>().join(", "));

@@ -4,9 +4,9 @@
 use std::net::Ipv4Addr;
 
 use minivpc_model::{
-    AllocationId, Association, Attachment, Connectivity, InternetGatewayId, NatGatewayId, NetworkAclEntry,
-    NetworkAclId, NetworkInterfaceId, Peer, PortRange, Refusal, RouteOrigin, RouteState, RouteTableId, RouteTarget,
-    RuleAction, SecurityGroupId, SecurityGroupRule, Tags, Traffic, World,
+    AllocationId, Association, Attachment, Connectivity, InternetGatewayId, LoadBalancer, NatGatewayId,
+    NetworkAclEntry, NetworkAclId, NetworkInterfaceId, Peer, PortRange, Refusal, RouteOrigin, RouteState, RouteTableId,
+    RouteTarget, RuleAction, SecurityGroupId, SecurityGroupRule, Tags, Traffic, World,
 };
 use serde_json::{Map, Value, json};
 
@@ -215,12 +215,15 @@ pub fn nat_gateway(world: &World, id: NatGatewayId) -> Result<Value, Refusal> {
 pub fn network_interface(world: &World, id: NetworkInterfaceId) -> Result<Value, Refusal> {
     let eni = world.network_interface(id)?;
     let subnet = world.subnet(eni.subnet)?;
-    let mut attachment = Map::new();
-    if let Attachment::Instance { instance, device_index } = eni.attachment {
-        attachment.insert("DeviceIndex".to_owned(), device_index.into());
-        attachment.insert("InstanceId".to_owned(), instance.to_string().into());
-    }
-    attachment.insert("Status".to_owned(), "attached".into());
+    let attachment = eni.attachment.map(|attachment| match attachment {
+        Attachment::Instance { instance, device_index, delete_on_termination } => json!({
+            "DeleteOnTermination": delete_on_termination,
+            "DeviceIndex": device_index,
+            "InstanceId": instance.to_string(),
+            "Status": "attached",
+        }),
+        Attachment::NatGateway(_) | Attachment::LoadBalancer(_) => json!({ "Status": "attached" }),
+    });
     let group = |id: &SecurityGroupId| {
         let name = world.security_group(*id).map_or_else(|_| String::new(), |group| group.name.clone());
         json!({ "GroupId": id.to_string(), "GroupName": name })
@@ -240,24 +243,28 @@ pub fn network_interface(world: &World, id: NetworkInterfaceId) -> Result<Value,
         fields.insert("PrivateIpAddress".to_owned(), address.to_string().into());
         fields
     };
-    let managed = matches!(eni.attachment, Attachment::NatGateway(_));
     let mut described = json!({
-        "Attachment": attachment,
         "AvailabilityZone": subnet.availability_zone,
         "Groups": eni.groups.iter().map(group).collect::<Vec<_>>(),
-        "InterfaceType": if managed { "nat_gateway" } else { "interface" },
+        "InterfaceType": match eni.attachment {
+            Some(Attachment::NatGateway(_)) => "nat_gateway",
+            Some(Attachment::LoadBalancer(LoadBalancer::Network)) => "network_load_balancer",
+            _ => "interface",
+        },
         "MacAddress": eni.mac.to_string(),
         "NetworkInterfaceId": id.to_string(),
         "PrivateIpAddress": eni.private_ip.to_string(),
         "PrivateIpAddresses": eni.addresses().enumerate().map(address).collect::<Vec<_>>(),
-        "RequesterManaged": managed,
+        "RequesterManaged": eni.is_requester_managed(),
         "SourceDestCheck": eni.source_dest_check,
-        "Status": "in-use",
+        "Status": eni.status(),
         "SubnetId": eni.subnet.to_string(),
+        "TagSet": tags(&eni.tags),
         "VpcId": subnet.vpc.to_string(),
     });
-    if let (Some(association), Some(fields)) = (association(eni.private_ip), described.as_object_mut()) {
-        fields.insert("Association".to_owned(), association);
+    if let Some(fields) = described.as_object_mut() {
+        fields.extend(association(eni.private_ip).map(|association| ("Association".to_owned(), association)));
+        fields.extend(attachment.map(|attachment| ("Attachment".to_owned(), attachment)));
     }
     Ok(json!({ "NetworkInterfaces": [described] }))
 }
@@ -273,7 +280,7 @@ pub fn elastic_ip(world: &World, id: AllocationId) -> Result<Value, Refusal> {
     field("AllocationId", id.to_string());
     field("Domain", "vpc".to_owned());
     if let Some(Association { network_interface, private_ip }) = address.association {
-        if let Attachment::Instance { instance, .. } = world.network_interface(network_interface)?.attachment {
+        if let Some(instance) = world.network_interface(network_interface)?.instance() {
             field("InstanceId", instance.to_string());
         }
         field("NetworkInterfaceId", network_interface.to_string());

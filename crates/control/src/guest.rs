@@ -1,6 +1,5 @@
 //! Instances and hosts as guests: what the keeper is asked to make of them.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -9,7 +8,7 @@ use std::sync::Arc;
 use minivpc_config::Lab;
 use minivpc_dataplane::HOST_TTL;
 use minivpc_host::{Backend, GuestSpec, InterfaceSpec};
-use minivpc_model::{Attachment, GuestId, Host, Instance, Op, Refusal, Serial, World};
+use minivpc_model::{GuestId, Host, Instance, Op, Refusal, Serial, World};
 
 /// MTU of every interface of an instance.
 const MTU: u32 = 9001;
@@ -22,21 +21,44 @@ const HOST_PREFIX: u8 = 31;
 pub(crate) struct Guest {
     /// What the keeper made. Its name is its id and the number of the start.
     pub spec: GuestSpec,
-    /// The TAP of each interface, by its number in flow state.
-    pub taps: BTreeMap<Serial, Arc<OwnedFd>>,
+    /// The TAP of each interface with its number in flow state, in the order of the interfaces.
+    pub taps: Vec<(Serial, Arc<OwnedFd>)>,
     /// The commands of its start.
     pub run: Vec<String>,
 }
 
 impl Guest {
-    /// Is what it should be only a matter of secondary addresses?
+    /// Is what it should be only a matter of interfaces beyond its first, and of secondary addresses?
     pub fn can_stay(&self, wanted: &GuestSpec, run: &[String]) -> bool {
         let lasting = |spec: &GuestSpec| {
             let mut spec = GuestSpec { name: String::new(), ..spec.clone() };
-            spec.interfaces.iter_mut().for_each(|interface| interface.secondary.clear());
+            spec.interfaces.truncate(1);
+            spec.interfaces.iter_mut().for_each(|primary| primary.secondary.clear());
             spec
         };
         lasting(&self.spec) == lasting(wanted) && self.run == run
+    }
+
+    /// The TAP of an interface that it has.
+    fn tap(&self, interface: &InterfaceSpec) -> Option<Arc<OwnedFd>> {
+        let mut all = self.spec.interfaces.iter().zip(&self.taps);
+        all.find(|(has, _)| has.is_link(interface)).map(|(_, (_, tap))| Arc::clone(tap))
+    }
+
+    /// The interfaces of `wanted`, and those that it has beside them.
+    pub fn interfaces_with(&self, wanted: &GuestSpec) -> Vec<InterfaceSpec> {
+        let goes = |has: &&InterfaceSpec| !wanted.interfaces.iter().any(|other| other.is_link(has));
+        wanted.interfaces.iter().chain(self.spec.interfaces.iter().filter(goes)).cloned().collect()
+    }
+
+    /// The guest with the interfaces of `wanted`, of which `added` are the TAPs that it has not had.
+    pub fn with(&self, wanted: GuestSpec, serials: Vec<Serial>, added: Vec<OwnedFd>) -> Self {
+        let mut added = added.into_iter().map(Arc::new);
+        let taps = wanted.interfaces.iter().zip(serials).filter_map(|(interface, serial)| {
+            let tap = self.tap(interface).or_else(|| added.next())?;
+            Some((serial, tap))
+        });
+        Self { taps: taps.collect(), spec: wanted, run: self.run.clone() }
     }
 }
 
@@ -88,7 +110,7 @@ fn of_instance(world: &World, instance: &Instance) -> Result<Parts, Refusal> {
     for id in &instance.network_interfaces {
         let eni = world.network_interface(*id)?;
         let subnet = world.subnet(eni.subnet)?;
-        let Attachment::Instance { device_index, .. } = eni.attachment else { continue };
+        let Some(device_index) = eni.device_index() else { continue };
         if device_index == 0 {
             hostname = private_dns_name(eni.private_ip, &world.vpc(subnet.vpc)?.region);
         }

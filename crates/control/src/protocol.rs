@@ -100,6 +100,13 @@ pub enum Setting {
         /// The interface.
         holder: String,
     },
+    /// An interface, but not an instance's primary one, is attached there from now on.
+    NetworkInterface {
+        /// The interface.
+        name: String,
+        /// An instance, or `INSTANCE/eth1`.
+        holder: String,
+    },
     /// An interface carries these groups from now on.
     SecurityGroups {
         /// The interface.

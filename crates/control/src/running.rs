@@ -86,6 +86,7 @@ impl Running {
         let mut guests = BTreeMap::new();
         for (id, (spec, run)) in saved.guests.into_iter().filter(|(_, (spec, _))| running.contains(&spec.name)) {
             let serials = guest::serials(&saved.lab.world, id);
+            self.keeper.assign(&spec.name, &spec.interfaces)?;
             let taps = self.keeper.taps(&spec.name)?.into_iter().map(Arc::new);
             guests.insert(id, Guest { taps: serials.into_iter().zip(taps).collect(), spec, run });
         }
@@ -222,7 +223,8 @@ impl Running {
         let generation = self.publisher.load().snapshot.generation + 1;
         let mut snapshot = compile(&next.lab.world, generation).map_err(|error| error.to_string())?;
         snapshot.armed = self.captures.armed();
-        let taps: BTreeMap<_, _> = next.guests.values().flat_map(|guest| &guest.taps).collect();
+        let taps = next.guests.values().flat_map(|guest| &guest.taps).map(|(serial, tap)| (serial, tap));
+        let taps: BTreeMap<_, _> = taps.collect();
         let taps = snapshot.serials().map(|serial| taps.get(&serial).map(|tap| Arc::clone(tap))).collect();
         Ok(Ports::new(snapshot, taps, self.base.moving.backend))
     }
@@ -249,8 +251,8 @@ impl Running {
             let guest = match old {
                 Some(old) if old.can_stay(&spec, &run) => {
                     let spec = GuestSpec { name: old.spec.name.clone(), ..spec };
-                    undo.assign(&old.spec, &spec)?;
-                    Guest { spec, ..old.clone() }
+                    let added = undo.assign(old, &spec)?;
+                    old.with(spec, guest::serials(&next.world, id), added)
                 }
                 _ => {
                     starts += 1;
@@ -276,6 +278,13 @@ impl Running {
         for old in before.guests.values().map(|guest| &guest.spec.name).filter(|name| !names.contains(name)) {
             if let Err(error) = self.keeper.remove_guest(old) {
                 tracing::error!(guest = old, %error, "removing a guest");
+            }
+        }
+        // What interfaces have gone leave their names to others.
+        for (id, Guest { spec, .. }) in &current.guests {
+            let old = before.guests.get(id).filter(|old| old.spec.name == spec.name && old.spec != *spec);
+            if let Some(Err(error)) = old.map(|_| self.keeper.assign(&spec.name, &spec.interfaces)) {
+                tracing::error!(guest = spec.name, %error, "taking interfaces away");
             }
         }
         let mut starting = Vec::new();
@@ -318,12 +327,13 @@ impl Undo<'_> {
         Ok(taps)
     }
 
-    fn assign(&mut self, old: &GuestSpec, new: &GuestSpec) -> Result<(), HostError> {
-        if old == new || new.plain_network {
-            return Ok(());
+    /// What is new beside what it has; the TAPs of interfaces that are new.
+    fn assign(&mut self, old: &Guest, new: &GuestSpec) -> Result<Vec<OwnedFd>, HostError> {
+        if old.spec == *new {
+            return Ok(Vec::new());
         }
-        self.assigned.push(old.clone());
-        self.keeper.assign(&new.name, &new.interfaces)
+        self.assigned.push(old.spec.clone());
+        self.keeper.assign(&new.name, &old.interfaces_with(new))
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) fn ops(world: &World, setting: &Setting) -> Result<Vec<Op>, Failure> 
         Setting::Route { table, destination, target } => route(world, table, *destination, target),
         Setting::ElasticIp { name, holder, private_ip } => elastic_ip(world, name, holder, *private_ip),
         Setting::Address { address, holder } => address_of(world, *address, holder),
+        Setting::NetworkInterface { name, holder } => network_interface(world, name, holder),
         Setting::SecurityGroups { interface, groups } => {
             let network_interface = world.find_network_interface(interface).map_err(not_found)?;
             let subnet = world.network_interface(network_interface).and_then(|eni| world.subnet(eni.subnet));
@@ -56,6 +57,21 @@ fn elastic_ip(world: &World, name: &str, holder: &str, private_ip: Option<Ipv4Ad
     let network_interface = world.find_network_interface(holder).map_err(not_found)?;
     let allow_reassociation = true;
     Ok(vec![Op::AssociateAddress { allocation, network_interface, private_ip, allow_reassociation }])
+}
+
+/// FO-2: it is taken from whoever has it.
+fn network_interface(world: &World, name: &str, holder: &str) -> Result<Vec<Op>, Failure> {
+    let network_interface = world.find_network_interface(name).map_err(not_found)?;
+    let attached = world.network_interface(network_interface).is_ok_and(|eni| eni.attachment.is_some());
+    let mut ops = Vec::new();
+    if attached || holder == NONE {
+        ops.push(Op::DetachNetworkInterface(network_interface));
+    }
+    if holder != NONE {
+        let (instance, device_index) = world.find_place(holder).map_err(not_found)?;
+        ops.push(Op::AttachNetworkInterface { network_interface, instance, device_index });
+    }
+    Ok(ops)
 }
 
 fn address_of(world: &World, address: Ipv4Addr, holder: &str) -> Result<Vec<Op>, Failure> {

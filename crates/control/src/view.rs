@@ -51,6 +51,8 @@ pub struct Status {
     pub engine_seconds: u64,
     /// Its instances.
     pub instances: Vec<InstanceStatus>,
+    /// Interfaces that are neither an instance's nor a NAT gateway's.
+    pub network_interfaces: Vec<InterfaceStatus>,
     /// Its NAT gateways.
     pub nat_gateways: Vec<NatGatewayStatus>,
     /// Its internet gateways.
@@ -126,13 +128,15 @@ pub struct InstanceStatus {
     pub interfaces: Vec<InterfaceStatus>,
 }
 
-/// An interface of an instance.
+/// An interface.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InterfaceStatus {
-    /// `eth0`.
+    /// `eth0`; of one that is no instance's, its own name.
     pub name: String,
     /// Its id.
     pub id: String,
+    /// AWS's `Status`: `in-use` or `available`.
+    pub status: String,
     /// Its MAC address.
     pub mac: String,
     /// Its subnet.

@@ -89,9 +89,10 @@ impl Views<'_> {
             Component::SecurityGroups(eni) => {
                 let groups = world.network_interface(eni).map(|eni| eni.groups.clone()).unwrap_or_default();
                 let group = |id: &minivpc_model::SecurityGroupId| {
-                    named("security-group", id.to_string(), world.security_group(*id).ok().map(|group| &group.tags))
+                    let name = world.security_group(*id).map_or_else(|_| String::new(), |group| group.name.clone());
+                    Resource { kind: "security-group".to_owned(), id: id.to_string(), name }
                 };
-                groups.iter().flat_map(group).collect()
+                groups.iter().map(group).collect()
             }
             Component::Subnet(id) => named("subnet", id.to_string(), world.subnet(id).ok().map(|subnet| &subnet.tags)),
             Component::RouteTable(id) => {
@@ -129,30 +130,11 @@ impl Views<'_> {
             let enis = instance.network_interfaces.iter().filter_map(|id| world.network_interface(*id).ok());
             let subnet = enis.clone().next().and_then(|eni| world.subnet(eni.subnet).ok());
             let vpc = subnet.and_then(|subnet| world.vpc(subnet.vpc).ok());
+            let links = links.get(&guest).map(Vec::as_slice).unwrap_or_default();
             let interfaces = enis.map(|eni| {
-                let link_name = match eni.attachment {
-                    Attachment::Instance { device_index, .. } => format!("eth{device_index}"),
-                    Attachment::NatGateway(_) => String::new(),
-                };
-                let link = links.get(&guest).and_then(|links| links.iter().find(|link| link.interface == link_name));
-                InterfaceStatus {
-                    id: eni.id.to_string(),
-                    mac: eni.mac.to_string(),
-                    subnet: world.subnet(eni.subnet).map_or_else(|_| String::new(), |subnet| name(&subnet.tags)),
-                    private_ip: eni.private_ip.to_string(),
-                    secondary_private_ips: secondary(eni),
-                    public_ips: publics(world, eni),
-                    link: link.cloned(),
-                    metrics: InterfaceMetrics::new(
-                        &state.tracking(eni.serial),
-                        drops
-                            .iter()
-                            .filter(|drop| drop.sender == Component::NetworkInterface(eni.id))
-                            .map(|drop| drop.count)
-                            .sum(),
-                    ),
-                    name: link_name,
-                }
+                let name = eni.device_index().map_or_else(String::new, |index| format!("eth{index}"));
+                let link = links.iter().find(|link| link.interface == name);
+                interface_status(world, eni, name, link, state, drops)
             });
             InstanceStatus {
                 name: instance.tags.name().unwrap_or_default().to_owned(),
@@ -167,6 +149,14 @@ impl Views<'_> {
         let mut all: Vec<_> = world.instances().filter(|instance| !instance.is_terminated()).map(instance).collect();
         all.sort_by(|a, b| (&a.vpc, &a.name).cmp(&(&b.vpc, &b.name)));
         all
+    }
+
+    /// Interfaces that are no instance's and no NAT gateway's.
+    pub fn network_interfaces(&self, state: &State, drops: &[Dropped]) -> Vec<InterfaceStatus> {
+        let world = &self.lab.world;
+        let others =
+            world.network_interfaces().filter(|eni| matches!(eni.attachment, None | Some(Attachment::LoadBalancer(_))));
+        others.map(|eni| interface_status(world, eni, name(&eni.tags), None, state, drops)).collect()
     }
 
     pub fn nat_gateways(&self, state: &State, now: Now) -> Vec<NatGatewayStatus> {
@@ -220,6 +210,29 @@ impl Views<'_> {
             vpc: world.vpc(igw.vpc).map_or_else(|_| String::new(), |vpc| name(&vpc.tags)),
         };
         world.internet_gateways().map(gateway).collect()
+    }
+}
+
+fn interface_status(
+    world: &World,
+    eni: &NetworkInterface,
+    name: String,
+    link: Option<&LinkStats>,
+    state: &State,
+    drops: &[Dropped],
+) -> InterfaceStatus {
+    let its = drops.iter().filter(|drop| drop.sender == Component::NetworkInterface(eni.id));
+    InterfaceStatus {
+        name,
+        id: eni.id.to_string(),
+        status: eni.status().to_owned(),
+        mac: eni.mac.to_string(),
+        subnet: world.subnet(eni.subnet).map_or_else(|_| String::new(), |subnet| self::name(&subnet.tags)),
+        private_ip: eni.private_ip.to_string(),
+        secondary_private_ips: secondary(eni),
+        public_ips: publics(world, eni),
+        link: link.cloned(),
+        metrics: InterfaceMetrics::new(&state.tracking(eni.serial), its.map(|drop| drop.count).sum()),
     }
 }
 

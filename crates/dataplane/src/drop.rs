@@ -17,6 +17,8 @@ pub enum DropReason {
     DestinationCheck,
     /// Nobody is behind the interface.
     NotInService,
+    /// The same for a load balancer, on AWS somebody.
+    LoadBalancer,
     ///
     SourceMac,
     ///
@@ -92,6 +94,7 @@ impl DropReason {
             Self::NetworkAcl => "SUBNET_ACL_RESTRICTION",
             Self::SourceCheck | Self::DestinationCheck => "ENI_SOURCE_DEST_CHECK_RESTRICTION",
             Self::NotInService => "BAD_STATE",
+            Self::LoadBalancer => "MINIVPC_LOAD_BALANCER",
             Self::SourceMac => "MINIVPC_SOURCE_MAC",
             Self::DestinationMac => "MINIVPC_DESTINATION_MAC",
             Self::NotUnicast => "MINIVPC_NOT_UNICAST",
@@ -138,7 +141,8 @@ impl DropReason {
             Self::NetworkAcl => "the network ACL denies it",
             Self::SourceCheck => "source/destination check: the source address isn't this interface's",
             Self::DestinationCheck => "source/destination check: the destination address isn't this interface's",
-            Self::NotInService => "the instance of this interface is stopped",
+            Self::NotInService => "the interface's instance is stopped, or it is attached to none",
+            Self::LoadBalancer => "load balancers aren't built yet: nobody answers behind this interface",
             Self::SourceMac => "the source MAC address isn't this interface's",
             Self::DestinationMac => "no interface of the subnet has this destination MAC address",
             Self::NotUnicast => "a VPC carries no broadcast and no multicast",

@@ -19,7 +19,7 @@ use crate::rules::Rules;
 pub struct Snapshot {
     /// Which world it shows; each publish counts one up.
     pub generation: u64,
-    /// Interfaces. An instance's interface is also the **port** of that number; behind them all hosts are ports.
+    /// Interfaces. Each is also the **port** of that number; behind them all hosts are ports.
     pub enis: Vec<Eni>,
     /// Subnets.
     pub subnets: Vec<Subnet>,
@@ -108,7 +108,7 @@ pub struct Eni {
     pub ip: IpAddr,
     /// Its further private addresses.
     pub secondary_ips: Vec<IpAddr>,
-    /// Does somebody stand behind it? A stopped instance doesn't.
+    /// Does somebody stand behind it? A stopped instance doesn't, and an interface may be nobody's.
     pub in_service: bool,
     /// SDC-0.
     pub source_dest_check: bool,
@@ -145,6 +145,10 @@ pub enum EniKind {
     },
     /// A NAT gateway, index.
     Nat(u16),
+    /// A load balancer, which isn't built.
+    LoadBalancer,
+    /// Nobody.
+    Unattached,
 }
 
 /// A subnet.

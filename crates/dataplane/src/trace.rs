@@ -36,7 +36,7 @@ fn default_ttl(snapshot: &Snapshot, port: u16) -> u8 {
     match snapshot.port(port) {
         Port::Eni(eni) => match snapshot.eni(eni).kind {
             EniKind::Guest { default_ttl, .. } => default_ttl,
-            EniKind::Nat(_) => u8::MAX,
+            EniKind::Nat(_) | EniKind::LoadBalancer | EniKind::Unattached => u8::MAX,
         },
         Port::Host(_) => HOST_TTL,
     }

@@ -143,7 +143,7 @@ fn target_name(snapshot: &Snapshot, target: Target) -> String {
         Target::Local => "local".to_owned(),
         Target::Eni(eni) => match snapshot.eni(eni).kind {
             EniKind::Nat(nat) => snapshot.nat(nat).id.to_string(),
-            EniKind::Guest { .. } => snapshot.eni(eni).id.to_string(),
+            EniKind::Guest { .. } | EniKind::LoadBalancer | EniKind::Unattached => snapshot.eni(eni).id.to_string(),
         },
         Target::InternetGateway(igw) => snapshot.igw(igw).id.to_string(),
         Target::Blackhole => "blackhole".to_owned(),

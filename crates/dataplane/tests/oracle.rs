@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use minivpc_dataplane::state::SessionKey;
 use minivpc_dataplane::{Component, DropReason, Dropped, Headers, Kind, tcp_flags};
-use minivpc_model::{Attachment, NetworkInterface, NetworkInterfaceId, World};
+use minivpc_model::{NetworkInterface, NetworkInterfaceId, World};
 use minivpc_packet::Flow;
 use minivpc_testkit::oracle::{Datum, Fate, Judgement, NextHop, Oracle, Party, Place, Session, Tcp, What};
 use minivpc_testkit::random::{self, Random, body};
@@ -311,9 +311,7 @@ fn ask(seed: u64, met: &mut Met) {
         lab.check(again);
     }
     lab.met.count("worlds with a gateway", world.nat_gateways().count() > 0);
-    let appliances = world
-        .network_interfaces()
-        .filter(|eni| !eni.source_dest_check && matches!(eni.attachment, Attachment::Instance { .. }));
+    let appliances = world.network_interfaces().filter(|eni| !eni.source_dest_check && eni.instance().is_some());
     lab.met.count("worlds with an appliance", appliances.count() > 0);
 }
 

@@ -43,6 +43,12 @@ impl Netlink {
         self.change(RouteNetlinkMessage::SetLink(link), 0, "setting up a link")
     }
 
+    pub(crate) fn delete_link(&self, index: u32) -> Result<(), HostError> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        self.change(RouteNetlinkMessage::DelLink(link), 0, "deleting a link")
+    }
+
     pub(crate) fn add_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), HostError> {
         let message = address_message(index, address, prefix);
         self.change(RouteNetlinkMessage::NewAddress(message), NEW, "adding an address")

@@ -46,6 +46,7 @@ fn run_tests() {
         ("the_hosts_files_are_safe", the_hosts_files_are_safe),
         ("names_fail_at_once", names_fail_at_once),
         ("signals_reach_the_command", signals_reach_the_command),
+        ("interfaces_come_and_go_under_one_name", interfaces_come_and_go_under_one_name),
         ("refusals_leave_the_keeper_alive", refusals_leave_the_keeper_alive),
         ("a_stopped_command_holds_up_nobody", a_stopped_command_holds_up_nobody),
         ("a_killed_keeper_leaves_nothing", a_killed_keeper_leaves_nothing),
@@ -239,6 +240,36 @@ fn signals_reach_the_command(lab: &Lab) {
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(5));
+}
+
+/// Beside the old one the new one has another name, and gets it when that is gone.
+fn interfaces_come_and_go_under_one_name(lab: &Lab) {
+    let keeper = lab.keeper.as_ref().unwrap();
+    let primary = guest("one").interfaces.remove(0);
+    let eth1 = |last: u8| InterfaceSpec {
+        name: "eth1".to_owned(),
+        mac: [6, 0, 0, 0, 0, last],
+        address: Ipv4Addr::new(10, 0, 0, last),
+        ..primary.clone()
+    };
+    let links = || {
+        let printed = String::from_utf8(lab.run(&["ip", "-br", "-4", "addr"]).stdout).unwrap();
+        let eth1 = printed.lines().filter(|line| line.starts_with("eth1"));
+        eth1.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    assert_eq!(keeper.assign("one", &[primary.clone(), eth1(50)]).unwrap().len(), 1);
+    assert_eq!(links(), ["eth1 UNKNOWN 10.0.0.50/24"]);
+    assert_eq!(keeper.assign("one", &[primary.clone(), eth1(60), eth1(50)]).unwrap().len(), 1);
+    assert_eq!(links(), ["eth1 UNKNOWN 10.0.0.50/24"], "the old one goes on");
+    assert!(keeper.assign("one", &[primary.clone(), eth1(60)]).unwrap().is_empty());
+    assert_eq!(links(), ["eth1 UNKNOWN 10.0.0.60/24"]);
+    assert_eq!(keeper.taps("one").unwrap().len(), 2);
+    let rules = String::from_utf8(lab.run(&["ip", "rule"]).stdout).unwrap();
+    assert!(rules.contains("10.0.0.60") && !rules.contains("10.0.0.50"), "{rules}");
+    // Somebody has deleted it in the guest.
+    assert!(lab.run(&["ip", "link", "del", "eth1"]).status.success());
+    keeper.assign("one", &[primary]).unwrap();
+    assert_eq!(keeper.taps("one").unwrap().len(), 1);
 }
 
 fn refusals_leave_the_keeper_alive(lab: &Lab) {

@@ -68,9 +68,41 @@ pub enum FindError {
 struct Candidate<T> {
     kind: ResourceKind,
     id: String,
-    name: String,
+    /// The first is the one that people are told.
+    names: Vec<String>,
     vpc: Option<VpcId>,
     value: T,
+}
+
+impl<T> Candidate<T> {
+    fn map<U>(self, with: impl FnOnce(T) -> U) -> Candidate<U> {
+        let Self { kind, id, names, vpc, value } = self;
+        Candidate { kind, id, names, vpc, value: with(value) }
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.names.iter().any(|own| own == name)
+    }
+
+    fn name(&self) -> &str {
+        self.names.first().unwrap_or(&self.id)
+    }
+}
+
+fn names(name: Option<&str>) -> Vec<String> {
+    name.map(str::to_owned).into_iter().collect()
+}
+
+/// A private address is a name, too, also behind a VPC's.
+fn address(text: &str) -> Option<Ipv4Addr> {
+    text.rsplit('/').next().and_then(|last| last.parse().ok())
+}
+
+/// The device index of what a guest calls `eth1`.
+#[must_use]
+pub fn link_number(link: &str) -> Option<u8> {
+    let number = link.strip_prefix("eth")?.parse().ok()?;
+    (format!("eth{number}") == link).then_some(number)
 }
 
 /// What a route may lead to.
@@ -89,7 +121,7 @@ macro_rules! finders {
                 let candidates = self.$all().map(|$x| Candidate {
                     kind: ResourceKind::$kind,
                     id: $x.id.to_string(),
-                    name: $name.unwrap_or_default().to_owned(),
+                    names: names($name),
                     vpc: $vpc,
                     value: $x.id,
                 });
@@ -124,14 +156,11 @@ impl World {
     /// # Errors
     /// When there is none, or more than one.
     pub fn find_guest(&self, text: &str) -> Result<GuestId, FindError> {
-        let instances = self.instance_candidates(text).map(|Candidate { kind, id, name, vpc, value }| {
-            let value = GuestId::Instance(value);
-            Candidate { kind, id, name, vpc, value }
-        });
+        let instances = self.instance_candidates(text).map(|candidate| candidate.map(GuestId::Instance));
         let hosts = self.hosts().map(|host| Candidate {
             kind: ResourceKind::Host,
             id: host.id.to_string(),
-            name: if host.address.to_string() == text { text.to_owned() } else { host.name.clone() },
+            names: vec![host.name.clone(), host.address.to_string()],
             vpc: None,
             value: GuestId::Host(host.id),
         });
@@ -140,14 +169,28 @@ impl World {
 
     /// An instance is also called by a private address that it has.
     fn instance_candidates(&self, text: &str) -> impl Iterator<Item = Candidate<InstanceId>> {
-        let last = text.rsplit('/').next().unwrap_or_default();
-        let address = last.parse::<Ipv4Addr>().ok();
+        let address = address(text);
         self.instances().filter(|instance| !instance.is_terminated()).map(move |instance| {
-            let held = |address| self.interfaces_of(instance).any(|eni| eni.addresses().any(|a| a == address));
-            let holds = address.is_some_and(held);
-            let name = if holds { last } else { instance.tags.name().unwrap_or_default() };
-            self.instance_candidate(instance, name, instance.id)
+            let held =
+                |address: &Ipv4Addr| self.interfaces_of(instance).any(|eni| eni.addresses().any(|a| a == *address));
+            let mut candidate = self.instance_candidate(instance, instance.id);
+            candidate.names.extend(address.filter(held).map(|address| address.to_string()));
+            candidate
         })
+    }
+
+    /// Where an interface can be attached: `web/eth1`, or the lowest free device index of `web`.
+    ///
+    /// # Errors
+    /// When there is no such instance, or more than one.
+    pub fn find_place(&self, text: &str) -> Result<(InstanceId, u8), FindError> {
+        let link = text.rsplit_once('/').and_then(|(instance, link)| Some((instance, link_number(link)?)));
+        if let Some((instance, device_index)) = link {
+            return Ok((self.find_instance(instance)?, device_index));
+        }
+        let id = self.find_instance(text)?;
+        let is_free = |index: &u8| self.instances.get(&id).is_none_or(|i| self.interface_at(i, *index).is_none());
+        Ok((id, (1..=u8::MAX).find(is_free).unwrap_or(u8::MAX)))
     }
 
     /// What a route to `text` leads to. An instance stands for its primary interface, and `instance/eth1` names
@@ -176,21 +219,18 @@ impl World {
         let nats = self.nat_gateways().map(|nat| Candidate {
             kind: ResourceKind::NatGateway,
             id: nat.id.to_string(),
-            name: nat.tags.name().unwrap_or_default().to_owned(),
+            names: names(nat.tags.name()),
             vpc: self.vpc_of(nat.subnet),
             value: RouteTarget::NatGateway(nat.id),
         });
         let igws = self.internet_gateways().map(|igw| Candidate {
             kind: ResourceKind::InternetGateway,
             id: igw.id.to_string(),
-            name: igw.tags.name().unwrap_or_default().to_owned(),
+            names: names(igw.tags.name()),
             vpc: Some(igw.vpc),
             value: RouteTarget::InternetGateway(igw.id),
         });
-        let interfaces = self.interface_candidates().map(|Candidate { kind, id, name, vpc, value }| {
-            let value = RouteTarget::NetworkInterface(value);
-            Candidate { kind, id, name, vpc, value }
-        });
+        let interfaces = self.interface_candidates().map(|candidate| candidate.map(RouteTarget::NetworkInterface));
         nats.chain(igws).chain(interfaces)
     }
 
@@ -208,31 +248,39 @@ impl World {
         self.choose(&kinds, None, text, candidates.collect())
     }
 
-    /// An interface is called by a private address, also behind its VPC, where it has that.
-    fn also_by_address<T>(&self, candidate: Candidate<T>, id: NetworkInterfaceId, text: &str) -> Candidate<T> {
-        let last = text.rsplit('/').next().unwrap_or_default();
-        let held = self.network_interfaces.get(&id).into_iter().flat_map(NetworkInterface::addresses);
-        let holds = last.parse().is_ok_and(|address: Ipv4Addr| held.into_iter().any(|held| held == address));
-        let is_it = holds && candidate.kind == ResourceKind::NetworkInterface;
-        Candidate { name: if is_it { last.to_owned() } else { candidate.name }, ..candidate }
+    /// An interface is called by a private address that it has.
+    fn also_by_address<T>(&self, mut candidate: Candidate<T>, id: NetworkInterfaceId, text: &str) -> Candidate<T> {
+        let held = |address: &Ipv4Addr| {
+            let eni = self.network_interfaces.get(&id).filter(|_| candidate.kind == ResourceKind::NetworkInterface);
+            eni.is_some_and(|eni| eni.addresses().any(|held| held == *address))
+        };
+        candidate.names.extend(address(text).filter(held).map(|address| address.to_string()));
+        candidate
     }
 
+    /// All interfaces but those of gateways, and instances for their primary ones.
     fn interface_candidates(&self) -> impl Iterator<Item = Candidate<NetworkInterfaceId>> {
-        self.instances().flat_map(move |instance| {
-            let name = instance.tags.name().unwrap_or_default();
-            let primary = instance.network_interfaces.first();
-            let all = self.interfaces_of(instance).filter_map(move |eni| {
-                let Attachment::Instance { device_index, .. } = eni.attachment else { return None };
-                Some(Candidate {
-                    kind: ResourceKind::NetworkInterface,
-                    id: eni.id.to_string(),
-                    name: format!("{name}/eth{device_index}"),
-                    vpc: self.vpc_of(eni.subnet),
-                    value: eni.id,
-                })
-            });
-            primary.map(|primary| self.instance_candidate(instance, name, *primary)).into_iter().chain(all)
-        })
+        let instances = self.instances().filter_map(|instance| {
+            let primary = instance.network_interfaces.first()?;
+            Some(self.instance_candidate(instance, *primary))
+        });
+        let is_gateways = |eni: &&NetworkInterface| matches!(eni.attachment, Some(Attachment::NatGateway(_)));
+        let all = self.network_interfaces().filter(move |eni| !is_gateways(eni)).map(|eni| Candidate {
+            kind: ResourceKind::NetworkInterface,
+            id: eni.id.to_string(),
+            names: self.name_at_instance(eni).into_iter().chain(names(eni.tags.name())).collect(),
+            vpc: self.vpc_of(eni.subnet),
+            value: eni.id,
+        });
+        instances.chain(all)
+    }
+
+    /// `web/eth1`, for an interface of an instance.
+    #[must_use]
+    pub fn name_at_instance(&self, eni: &NetworkInterface) -> Option<String> {
+        let instance = self.instances.get(&eni.instance()?)?;
+        let name = instance.tags.name().map_or_else(|| instance.id.to_string(), str::to_owned);
+        Some(format!("{name}/eth{}", eni.device_index()?))
     }
 
     fn choose<T: Copy>(
@@ -254,10 +302,11 @@ impl World {
         let vpc_name = |candidate: &Candidate<T>| self.vpcs.get(&candidate.vpc?).and_then(|vpc| vpc.tags.name());
         let in_vpc = |candidate: &Candidate<T>| {
             let qualified = name.split_once('/');
-            qualified.is_some_and(|(vpc, name)| vpc_name(candidate) == Some(vpc) && candidate.name == name)
+            qualified.is_some_and(|(vpc, name)| vpc_name(candidate) == Some(vpc) && candidate.is_called(name))
         };
-        let is_called = |candidate: &&Candidate<T>| candidate.name == name || candidate.id == name || in_vpc(candidate);
-        let at_home = |candidate: &&Candidate<T>| home.is_some() && candidate.vpc == home && candidate.name == name;
+        let is_called =
+            |candidate: &&Candidate<T>| candidate.is_called(name) || candidate.id == name || in_vpc(candidate);
+        let at_home = |candidate: &&Candidate<T>| home.is_some() && candidate.vpc == home && candidate.is_called(name);
         let mut found: Vec<_> = candidates.iter().filter(at_home).collect();
         if found.is_empty() {
             found = candidates.iter().filter(is_called).collect();
@@ -266,17 +315,17 @@ impl World {
             [one] => Ok(one.value),
             [] => {
                 let kinds: Vec<_> = kinds.iter().map(|kind| kind.as_str().replace('_', " ")).collect();
-                let names = candidates.into_iter().map(|candidate| candidate.name).filter(|name| !name.is_empty());
-                let mut names: Vec<_> = names.collect();
+                let mut names: Vec<_> =
+                    candidates.into_iter().filter_map(|candidate| candidate.names.into_iter().next()).collect();
                 names.sort();
                 Err(FindError::None { kinds: kinds.join(" or "), text: name.to_owned(), names })
             }
             [first, ..] => {
                 let candidates = found.iter().map(|candidate| match vpc_name(candidate) {
                     _ if found.iter().any(|other| other.kind != first.kind) => {
-                        format!("{}:{}", candidate.kind.as_str(), candidate.name)
+                        format!("{}:{}", candidate.kind.as_str(), candidate.name())
                     }
-                    Some(vpc) => format!("{vpc}/{}", candidate.name),
+                    Some(vpc) => format!("{vpc}/{}", candidate.name()),
                     None => candidate.id.clone(),
                 });
                 let mut candidates: Vec<_> = candidates.collect();
@@ -286,11 +335,11 @@ impl World {
         }
     }
 
-    fn instance_candidate<T>(&self, instance: &Instance, name: &str, value: T) -> Candidate<T> {
+    fn instance_candidate<T>(&self, instance: &Instance, value: T) -> Candidate<T> {
         Candidate {
             kind: ResourceKind::Instance,
             id: instance.id.to_string(),
-            name: name.to_owned(),
+            names: names(instance.tags.name()),
             vpc: self.interfaces_of(instance).next().and_then(|eni| self.vpc_of(eni.subnet)),
             value,
         }

@@ -30,7 +30,7 @@ mod resource;
 mod traffic;
 mod world;
 
-pub use find::{FindError, ResourceKind};
+pub use find::{FindError, ResourceKind, link_number};
 pub use id::*;
 pub use op::*;
 pub use plan::{KeptRoutes, Plan, plan};

@@ -1,7 +1,7 @@
 //! From one world to another: the operations that lead there, in an order in which AWS accepts each.
 //!
 //! What can't be changed in place (a subnet's block, an instance's address) is deleted and made again, and with it
-//! what lies in it. What AWS keeps is kept: an interface that stays keeps its [`Serial`], and so the flows that are
+//! what lies in it. Interfaces beyond an instance's primary one come and go while it runs. What AWS keeps is kept: an interface that stays keeps its [`Serial`], and so the flows that are
 //! tracked at it; a route whose target goes stays as a blackhole if it is wanted still.
 
 use std::collections::BTreeMap;
@@ -100,17 +100,17 @@ impl Planner<'_> {
     }
 
     fn interface_stays(&self, id: NetworkInterfaceId) -> bool {
-        let place = |eni: &NetworkInterface| (eni.subnet, eni.mac, eni.private_ip, eni.attachment);
+        let manager = |eni: &NetworkInterface| eni.attachment.filter(|_| eni.is_requester_managed());
+        let place = |eni: &NetworkInterface| (eni.subnet, eni.mac, eni.private_ip, manager(eni));
         let same = |(a, b)| place(a) == place(b) && self.subnet_stays(a.subnet);
         both(&self.world.network_interfaces, &self.wanted.network_interfaces, id).is_some_and(same)
     }
 
     fn instance_stays(&self, instance: &Instance) -> bool {
-        let same = |other: &Instance| {
-            (instance.image, &instance.network_interfaces) == (other.image, &other.network_interfaces)
-        };
+        let primary = |instance: &Instance| instance.network_interfaces.first().copied();
+        let same = |other: &Instance| (instance.image, primary(instance)) == (other.image, primary(other));
         let wanted = self.wanted.instances.get(&instance.id).filter(|wanted| !wanted.is_terminated());
-        wanted.is_some_and(same) && instance.network_interfaces.iter().all(|eni| self.interface_stays(*eni))
+        wanted.is_some_and(same) && primary(instance).is_some_and(|eni| self.interface_stays(eni))
     }
 
     fn nat_gateway_stays(&self, gateway: &NatGateway) -> bool {
@@ -152,7 +152,9 @@ impl Planner<'_> {
         let (world, wanted) = (&self.world, self.wanted);
         let goes = |address: &&Address| {
             let other = wanted.addresses.get(&address.id).and_then(|other| other.association);
-            address.association.is_some_and(|held| world.is_an_instances(held.network_interface) && other != Some(held))
+            let changes = address.association.filter(|held| other != Some(*held));
+            let eni = changes.and_then(|held| world.network_interfaces.get(&held.network_interface));
+            eni.is_some_and(|eni| !matches!(eni.attachment, Some(Attachment::NatGateway(_))))
         };
         let mut ops: Vec<_> = world.addresses().filter(goes).map(|a| Op::DisassociateAddress(a.id)).collect();
         ops.extend(world.hosts().filter(|host| !self.host_stays(host.id)).map(|host| Op::DeleteHost(host.id)));
@@ -205,6 +207,15 @@ impl Planner<'_> {
         let gone = self.world.nat_gateways().filter(|nat| nat.is_available() && !self.nat_gateway_stays(nat));
         ops.extend(gone.map(|nat| Op::DeleteNatGateway(nat.id)));
         self.push_all(ops)?;
+        let secondary = self.world.network_interfaces().filter(|eni| eni.device_index().is_some_and(|index| index > 0));
+        let moves = secondary.filter(|eni| !self.interface_stays(eni.id) || self.place_at_instance(eni.id) != at(eni));
+        self.push_all(moves.map(|eni| Op::DetachNetworkInterface(eni.id)).collect())?;
+        let free = self.world.network_interfaces().filter(|eni| eni.instance().is_none());
+        let becomes_primary =
+            |eni: &NetworkInterface| self.place_at_instance(eni.id).is_some_and(|(_, index)| index == 0);
+        let gone = free.filter(|eni| !self.interface_stays(eni.id) || becomes_primary(eni));
+        let gone = gone.filter(|eni| !matches!(eni.attachment, Some(Attachment::NatGateway(_))));
+        self.push_all(gone.map(|eni| Op::DeleteNetworkInterface(eni.id)).collect())?;
         let mut ops = Vec::new();
         for eni in self.world.network_interfaces() {
             let Ok(wanted) = self.wanted.network_interface(eni.id) else { continue };
@@ -215,6 +226,11 @@ impl Planner<'_> {
             }
         }
         self.push_all(ops)
+    }
+
+    /// Where an interface is to be attached.
+    fn place_at_instance(&self, id: NetworkInterfaceId) -> Option<(InstanceId, u8)> {
+        self.wanted.network_interfaces.get(&id).and_then(at)
     }
 
     /// Routes, rules and entries that aren't wanted any more. A group that goes loses its references to others, which
@@ -399,10 +415,27 @@ impl Planner<'_> {
                         let (instance, associate) = (instance.id, instance.associate_public_ip);
                         ops.push(Op::ModifyAssociatePublicIp { instance, associate });
                     }
-                    for id in &has.network_interfaces {
-                        self.modify_interface(*id, &mut ops)?;
-                    }
                 }
+            }
+        }
+        self.push_all(ops)?;
+        let mut ops = Vec::new();
+        for wanted in self.wanted.network_interfaces() {
+            let network_interface = wanted.id;
+            let has = self.world.network_interfaces.get(&network_interface);
+            match has {
+                Some(has) if !has.is_requester_managed() => modify_interface(has, wanted, &mut ops),
+                Some(_) => {}
+                None => ops.push(Op::CreateNetworkInterface {
+                    interface: new_interface(wanted),
+                    load_balancer: match wanted.attachment {
+                        Some(Attachment::LoadBalancer(kind)) => Some(kind),
+                        _ => None,
+                    },
+                }),
+            }
+            if let Some((instance, device_index)) = at(wanted).filter(|place| has.and_then(at) != Some(*place)) {
+                ops.push(Op::AttachNetworkInterface { network_interface, instance, device_index });
             }
         }
         self.push_all(ops)
@@ -424,43 +457,19 @@ impl Planner<'_> {
         })
     }
 
+    /// With the interfaces that are made along with it.
     fn run_instance(&self, instance: &Instance) -> Result<RunInstance, Refusal> {
-        let mut interfaces = Vec::new();
+        let mut interfaces = BTreeMap::new();
         for id in &instance.network_interfaces {
             let eni = self.wanted.network_interface(*id)?;
-            let Attachment::Instance { device_index, .. } = eni.attachment else { continue };
-            interfaces.push(NewInterface {
-                id: eni.id,
-                device_index,
-                subnet: eni.subnet,
-                private_ip: Some(eni.private_ip),
-                secondary_private_ips: eni.secondary_private_ips.clone(),
-                mac: eni.mac,
-                groups: eni.groups.clone(),
-                source_dest_check: eni.source_dest_check,
-                origin: eni.origin,
-            });
+            if let Some(Attachment::Instance { device_index, delete_on_termination: true, .. }) = eni.attachment
+                && !self.world.network_interfaces.contains_key(id)
+            {
+                interfaces.insert(device_index, new_interface(eni));
+            }
         }
         let Instance { id, associate_public_ip, image, tags, origin, .. } = instance.clone();
         Ok(RunInstance { id, interfaces, associate_public_ip, image, tags, origin })
-    }
-
-    fn modify_interface(&self, id: NetworkInterfaceId, ops: &mut Vec<Op>) -> Result<(), Refusal> {
-        let (has, wanted) = (self.world.network_interface(id)?, self.wanted.network_interface(id)?);
-        let network_interface = id;
-        if has.groups != wanted.groups {
-            ops.push(Op::ModifyNetworkInterfaceGroups { network_interface, groups: wanted.groups.clone() });
-        }
-        if has.source_dest_check != wanted.source_dest_check {
-            let source_dest_check = wanted.source_dest_check;
-            ops.push(Op::ModifySourceDestCheck { network_interface, source_dest_check });
-        }
-        let new = wanted.secondary_private_ips.iter().filter(|a| !has.secondary_private_ips.contains(a));
-        let addresses: Vec<_> = new.copied().collect();
-        if !addresses.is_empty() {
-            ops.push(Op::AssignPrivateIpAddresses { network_interface, addresses, allow_reassignment: false });
-        }
-        Ok(())
     }
 
     fn add_routes(&mut self) -> Result<(), Refusal> {
@@ -516,6 +525,10 @@ impl Planner<'_> {
             instances: tags, origin;
             hosts: origin;
         }
+        for (id, eni) in &mut self.world.network_interfaces {
+            // Where it is attached is the same now; whether it goes with its instance, no operation says.
+            eni.attachment = self.wanted.network_interfaces.get(id).map_or(eni.attachment, |wanted| wanted.attachment);
+        }
         for (id, table) in &mut self.world.route_tables {
             let Some(wanted) = self.wanted.route_tables.get(id) else { continue };
             let place = |route: &Route| wanted.routes.iter().position(|other| other.destination == route.destination);
@@ -528,6 +541,41 @@ impl Planner<'_> {
                 }
             }
         }
+    }
+}
+
+/// Where an interface is attached.
+fn at(eni: &NetworkInterface) -> Option<(InstanceId, u8)> {
+    eni.instance().zip(eni.device_index())
+}
+
+fn new_interface(eni: &NetworkInterface) -> NewInterface {
+    NewInterface {
+        id: eni.id,
+        subnet: eni.subnet,
+        private_ip: Some(eni.private_ip),
+        secondary_private_ips: eni.secondary_private_ips.clone(),
+        mac: eni.mac,
+        groups: eni.groups.clone(),
+        source_dest_check: eni.source_dest_check,
+        tags: eni.tags.clone(),
+        origin: eni.origin,
+    }
+}
+
+fn modify_interface(has: &NetworkInterface, wanted: &NetworkInterface, ops: &mut Vec<Op>) {
+    let network_interface = has.id;
+    if has.groups != wanted.groups {
+        ops.push(Op::ModifyNetworkInterfaceGroups { network_interface, groups: wanted.groups.clone() });
+    }
+    if has.source_dest_check != wanted.source_dest_check {
+        let source_dest_check = wanted.source_dest_check;
+        ops.push(Op::ModifySourceDestCheck { network_interface, source_dest_check });
+    }
+    let new = wanted.secondary_private_ips.iter().filter(|a| !has.secondary_private_ips.contains(a));
+    let addresses: Vec<_> = new.copied().collect();
+    if !addresses.is_empty() {
+        ops.push(Op::AssignPrivateIpAddresses { network_interface, addresses, allow_reassignment: false });
     }
 }
 

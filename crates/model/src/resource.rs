@@ -343,8 +343,8 @@ pub struct NetworkInterface {
     pub groups: Vec<SecurityGroupId>,
     /// SDC-0.
     pub source_dest_check: bool,
-    /// Whose it is.
-    pub attachment: Attachment,
+    /// Whose it is; an interface of its own may be nobody's.
+    pub attachment: Option<Attachment>,
     /// Tags.
     pub tags: Tags,
     /// Where it came from.
@@ -355,6 +355,36 @@ impl NetworkInterface {
     /// All private addresses, the primary one first.
     pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
         std::iter::once(self.private_ip).chain(self.secondary_private_ips.iter().copied())
+    }
+
+    /// AWS's `Status`.
+    #[must_use]
+    pub fn status(&self) -> &'static str {
+        if self.attachment.is_some() { "in-use" } else { "available" }
+    }
+
+    /// Which of its instance's interfaces it is, if it is one's.
+    #[must_use]
+    pub fn device_index(&self) -> Option<u8> {
+        match self.attachment {
+            Some(Attachment::Instance { device_index, .. }) => Some(device_index),
+            _ => None,
+        }
+    }
+
+    /// Is it managed by what AWS made it for, and not by the customer (SDC-0, NAT-4)?
+    #[must_use]
+    pub fn is_requester_managed(&self) -> bool {
+        matches!(self.attachment, Some(Attachment::NatGateway(_) | Attachment::LoadBalancer(_)))
+    }
+
+    /// The instance that it is attached to.
+    #[must_use]
+    pub fn instance(&self) -> Option<InstanceId> {
+        match self.attachment {
+            Some(Attachment::Instance { instance, .. }) => Some(instance),
+            _ => None,
+        }
     }
 }
 
@@ -367,9 +397,23 @@ pub enum Attachment {
         instance: InstanceId,
         /// AWS's device index.
         device_index: u8,
+        /// Does it go with the instance, as one that was made along with it does?
+        delete_on_termination: bool,
     },
     /// Requester-managed, of a NAT gateway.
     NatGateway(NatGatewayId),
+    /// Requester-managed, of a load balancer.
+    LoadBalancer(LoadBalancer),
+}
+
+/// A load balancer, as far as it is built: routes may lead to its interface, and nobody is behind it (SEED-17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoadBalancer {
+    /// A Classic Load Balancer.
+    Classic,
+    /// A Network Load Balancer.
+    Network,
 }
 
 /// A NAT gateway.

@@ -157,18 +157,16 @@ impl World {
         self.network_interfaces.values().find(holds).map(|eni| AddressOwner::NetworkInterface(eni.id))
     }
 
-    /// Does somebody stand behind the interface, who could receive a packet? A stopped instance doesn't.
+    /// Does a route to the interface lead anywhere? To one of a stopped instance, or of none, it doesn't (FO-2, FO-5).
     #[must_use]
     pub fn is_in_service(&self, eni: &NetworkInterface) -> bool {
         match eni.attachment {
-            Attachment::Instance { instance, .. } => self.instances.get(&instance).is_some_and(Instance::is_running),
-            Attachment::NatGateway(_) => true,
+            Some(Attachment::Instance { instance, .. }) => {
+                self.instances.get(&instance).is_some_and(Instance::is_running)
+            }
+            Some(Attachment::NatGateway(_) | Attachment::LoadBalancer(_)) => true,
+            None => false,
         }
-    }
-
-    pub(crate) fn is_an_instances(&self, eni: NetworkInterfaceId) -> bool {
-        let eni = self.network_interfaces.get(&eni);
-        eni.is_some_and(|eni| matches!(eni.attachment, Attachment::Instance { .. }))
     }
 
     pub(crate) fn next_serial(&mut self) -> Serial {

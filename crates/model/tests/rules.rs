@@ -66,18 +66,18 @@ fn create_subnet(vpc: VpcId, cidr: &str) -> Op {
 fn run_instance(subnet: SubnetId, private_ip: Option<Ipv4Addr>) -> Op {
     let interface = NewInterface {
         id: NetworkInterfaceId::from_seed(1000),
-        device_index: 0,
         subnet,
         private_ip,
         secondary_private_ips: Vec::new(),
         mac: MacAddress::from_seed(1000),
         groups: Vec::new(),
         source_dest_check: true,
+        tags: Tags::default(),
         origin: Origin::default(),
     };
     Op::RunInstance(RunInstance {
         id: InstanceId::from_seed(1000),
-        interfaces: vec![interface],
+        interfaces: BTreeMap::from([(0, interface)]),
         associate_public_ip: false,
         image: Image::AmazonLinux2,
         tags: Tags::default(),
@@ -292,7 +292,7 @@ fn nat_4_sg_10_a_gateway_has_an_interface_of_its_subnet_and_no_groups() {
     let world = &small.builder.world;
     let nat = world.nat_gateways().next().unwrap();
     let eni = world.network_interface(nat.network_interface).unwrap();
-    assert_eq!((eni.attachment, eni.subnet), (Attachment::NatGateway(nat.id), small.subnet));
+    assert_eq!((eni.attachment, eni.subnet), (Some(Attachment::NatGateway(nat.id)), small.subnet));
     assert_eq!(eni.private_ip, Ipv4Addr::new(10, 0, 0, 4), "an address of the subnet");
     assert!(eni.groups.is_empty());
 }
@@ -325,10 +325,7 @@ impl Public {
     }
 
     fn instance_of(&self, eni: NetworkInterfaceId) -> InstanceId {
-        match self.small.builder.world.network_interface(eni).unwrap().attachment {
-            Attachment::Instance { instance, .. } => instance,
-            Attachment::NatGateway(_) => panic!("a gateway's"),
-        }
+        self.small.builder.world.network_interface(eni).unwrap().instance().unwrap()
     }
 
     fn lent(&self) -> Option<Ipv4Addr> {
@@ -497,4 +494,67 @@ fn igw_1_a_vpc_has_one_internet_gateway() {
     };
     assert_eq!(p.small.refusal(Op::AttachInternetGateway(gateway)).code, ErrorCode::ResourceAlreadyAssociated);
     assert!(p.world().vpc(vpc).unwrap().internet_gateway.is_some());
+}
+
+#[test]
+fn fo_2_a_secondary_interface_moves_within_its_zone_and_a_primary_one_never() {
+    let mut small = small();
+    let b = &mut small.builder;
+    let primary = b.instance(small.subnet, "one", "10.0.0.4", &[], true);
+    b.instance(small.subnet, "two", "10.0.0.5", &[], true);
+    let eni = b.network_interface(small.subnet, "moving", "10.0.0.6");
+    let (one, two) = (b.world.find_instance("one").unwrap(), b.world.find_instance("two").unwrap());
+    let attach = |network_interface, instance, device_index| Op::AttachNetworkInterface {
+        network_interface,
+        instance,
+        device_index,
+    };
+    let refused = |small: &Small, op: Op| {
+        let refusal = small.refusal(op);
+        (refusal.code, refusal.message)
+    };
+    let fixed = "The network interface at device index 0 cannot be detached.".to_owned();
+    assert_eq!(refused(&small, Op::DetachNetworkInterface(primary)), (ErrorCode::OperationNotPermitted, fixed));
+    assert_eq!(small.refusal(Op::DetachNetworkInterface(eni)).code, ErrorCode::InvalidAttachmentIdNotFound);
+    assert_eq!(small.refusal(attach(eni, one, 0)).code, ErrorCode::InvalidParameterValue);
+    small.builder.apply(attach(eni, one, 1));
+    let again = refused(&small, attach(eni, two, 1));
+    assert_eq!(again.0, ErrorCode::InvalidNetworkInterfaceInUse);
+    assert_eq!(small.refusal(Op::DeleteNetworkInterface(eni)).code, ErrorCode::InvalidParameterValue);
+    // It outlives its instance, what was made along with that doesn't.
+    small.builder.apply(Op::TerminateInstance(one));
+    let world = &small.builder.world;
+    assert!(world.network_interface(primary).is_err());
+    assert_eq!(world.network_interface(eni).unwrap().attachment, None);
+    assert_eq!(small.refusal(attach(eni, one, 1)).code, ErrorCode::IncorrectInstanceState);
+    let other_zone = Op::CreateSubnet(CreateSubnet {
+        id: SubnetId::from_seed(7),
+        vpc: small.vpc,
+        cidr: "10.0.7.0/24".parse().unwrap(),
+        availability_zone: "ap-northeast-3b".to_owned(),
+        tags: Tags::default(),
+        origin: Origin::default(),
+    });
+    small.builder.apply(other_zone);
+    let far = small.builder.network_interface(SubnetId::from_seed(7), "far", "10.0.7.6");
+    assert_eq!(small.refusal(attach(far, two, 1)).code, ErrorCode::InvalidParameterCombination);
+    small.builder.apply(attach(eni, two, 3));
+    small.builder.apply(Op::DetachNetworkInterface(eni));
+    small.builder.apply(Op::DeleteNetworkInterface(eni));
+}
+
+#[test]
+fn seed_17_a_gateways_table_takes_a_classic_load_balancers_interface_and_no_network_load_balancers() {
+    let mut small = small();
+    let b = &mut small.builder;
+    let gateway = b.internet_gateway(small.vpc);
+    let table = b.gateway_route_table(small.vpc, gateway);
+    let classic = b.load_balancer(small.subnet, "classic", "10.0.0.6", LoadBalancer::Classic);
+    let network = b.load_balancer(small.subnet, "network", "10.0.0.7", LoadBalancer::Network);
+    small.accepts(create_route(table, "10.0.0.0/24", RouteTarget::NetworkInterface(classic)));
+    let refusal = small.refusal(create_route(table, "10.0.0.0/24", RouteTarget::NetworkInterface(network)));
+    assert_eq!((refusal.code, refusal.parameter), (ErrorCode::InvalidParameterValue, "Target"));
+    // SDC-0: nobody switches its check off.
+    let off = Op::ModifySourceDestCheck { network_interface: classic, source_dest_check: false };
+    assert_eq!(small.refusal(off).code, ErrorCode::OperationNotPermitted);
 }

@@ -368,7 +368,7 @@ fn is_near_the_internet(world: &World, eni: &NetworkInterface) -> bool {
 }
 
 fn is_guest(eni: &NetworkInterface) -> bool {
-    matches!(eni.attachment, Attachment::Instance { .. })
+    eni.instance().is_some()
 }
 
 /// How many gateways the routes lead through; a loop counts three.

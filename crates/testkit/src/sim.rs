@@ -82,11 +82,12 @@ impl Sim {
         &self.hosts[&self.snapshot.serial(port)]
     }
 
-    /// The port of an instance's first interface, or of a host.
+    /// The port of an interface by its name, of an instance's first interface, or of a host.
     #[must_use]
     pub fn port(&self, name: &str) -> u16 {
         let primary = format!("{name}/eth0");
-        let instance = self.snapshot.enis.iter().position(|eni| eni.name == primary).map(|index| index as u16);
+        let instance =
+            self.snapshot.enis.iter().position(|eni| [name, &primary].contains(&&*eni.name)).map(|index| index as u16);
         let host = || self.snapshot.hosts.iter().position(|host| host.name == name);
         let host = || host().map(|index| self.snapshot.port_of_host(index as u16));
         instance.or_else(host).unwrap_or_else(|| panic!("no instance or host '{name}'"))

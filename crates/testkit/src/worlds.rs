@@ -1,5 +1,6 @@
 //! Worlds to test in.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -199,21 +200,16 @@ impl Builder {
         groups: &[SecurityGroupId],
         source_dest_check: bool,
     ) -> NetworkInterfaceId {
-        let id = NetworkInterfaceId::from_seed(self.seed());
         let interface = NewInterface {
-            id,
-            device_index: 0,
-            subnet,
-            private_ip: Some(ip.parse().unwrap()),
-            secondary_private_ips: Vec::new(),
-            mac: MacAddress::from_seed(self.seed()),
             groups: groups.to_vec(),
             source_dest_check,
-            origin: Origin::default(),
+            tags: Tags::default(),
+            ..self.new_interface(subnet, name, ip)
         };
+        let id = interface.id;
         let request = RunInstance {
             id: InstanceId::from_seed(self.seed()),
-            interfaces: vec![interface],
+            interfaces: BTreeMap::from([(0, interface)]),
             associate_public_ip: false,
             image: Image::AmazonLinux2,
             tags: Tags::named(name),
@@ -221,6 +217,42 @@ impl Builder {
         };
         self.apply(Op::RunInstance(request));
         id
+    }
+
+    /// An interface that is nobody's yet.
+    pub fn network_interface(&mut self, subnet: SubnetId, name: &str, ip: &str) -> NetworkInterfaceId {
+        let interface = self.new_interface(subnet, name, ip);
+        let id = interface.id;
+        self.apply(Op::CreateNetworkInterface { interface, load_balancer: None });
+        id
+    }
+
+    /// An interface of a load balancer.
+    pub fn load_balancer(
+        &mut self,
+        subnet: SubnetId,
+        name: &str,
+        ip: &str,
+        load_balancer: LoadBalancer,
+    ) -> NetworkInterfaceId {
+        let interface = self.new_interface(subnet, name, ip);
+        let id = interface.id;
+        self.apply(Op::CreateNetworkInterface { interface, load_balancer: Some(load_balancer) });
+        id
+    }
+
+    fn new_interface(&mut self, subnet: SubnetId, name: &str, ip: &str) -> NewInterface {
+        NewInterface {
+            id: NetworkInterfaceId::from_seed(self.seed()),
+            subnet,
+            private_ip: Some(ip.parse().unwrap()),
+            secondary_private_ips: Vec::new(),
+            mac: MacAddress::from_seed(self.seed()),
+            groups: Vec::new(),
+            source_dest_check: true,
+            tags: Tags::named(name),
+            origin: Origin::default(),
+        }
     }
 }
 

@@ -44,7 +44,7 @@ fn assert_same(is: &World, wanted: &World, pair: u64) {
 fn edited(random: &mut Random, world: &World) -> World {
     let mut next = world.clone();
     for _ in 0..6 {
-        let op = match random.below(9) {
+        let op = match random.below(14) {
             0 => next.instances().next().map(|instance| Op::TerminateInstance(instance.id)),
             1 => next.nat_gateways().find(|nat| nat.is_available()).map(|nat| Op::DeleteNatGateway(nat.id)),
             2 => next.network_interfaces().last().map(|eni| Op::ModifySourceDestCheck {
@@ -69,6 +69,37 @@ fn edited(random: &mut Random, world: &World) -> World {
                 let rule_number = *acl.ingress.keys().last()?;
                 Some(Op::DeleteNetworkAclEntry { network_acl: acl.id, egress: false, rule_number })
             }),
+            8 => next.subnets().last().map(|subnet| Op::CreateNetworkInterface {
+                interface: NewInterface {
+                    id: NetworkInterfaceId::from_seed(random.number()),
+                    subnet: subnet.id,
+                    private_ip: None,
+                    secondary_private_ips: Vec::new(),
+                    mac: MacAddress::from_seed(random.number()),
+                    groups: Vec::new(),
+                    source_dest_check: true,
+                    tags: Tags::named("standalone"),
+                    origin: Origin::default(),
+                },
+                load_balancer: None,
+            }),
+            9 | 10 => next.network_interfaces().find(|eni| eni.attachment.is_none()).and_then(|eni| {
+                let zone = |id| next.subnet(id).map(|subnet| subnet.availability_zone.clone());
+                let home = |instance: &&Instance| {
+                    let primary = instance.network_interfaces.first().and_then(|id| next.network_interface(*id).ok());
+                    primary.is_some_and(|primary| zone(primary.subnet) == zone(eni.subnet))
+                };
+                let (network_interface, instance) = (eni.id, next.instances().find(home)?.id);
+                Some(Op::AttachNetworkInterface { network_interface, instance, device_index: 1 })
+            }),
+            11 => next
+                .network_interfaces()
+                .find(|eni| eni.device_index().is_some_and(|index| index > 0))
+                .map(|eni| Op::DetachNetworkInterface(eni.id)),
+            12 => next
+                .network_interfaces()
+                .find(|eni| eni.attachment.is_none())
+                .map(|eni| Op::DeleteNetworkInterface(eni.id)),
             _ => next.network_interfaces().last().and_then(|eni| {
                 let subnet = next.subnet(eni.subnet).ok()?;
                 let address = subnet.cidr.hosts().nth(100 + random.below(100))?;
@@ -129,7 +160,8 @@ fn what_stays_keeps_its_serial() {
             .ops
             .iter()
             .flat_map(|op| match op {
-                Op::RunInstance(request) => request.interfaces.iter().map(|interface| interface.id).collect(),
+                Op::RunInstance(request) => request.interfaces.values().map(|interface| interface.id).collect(),
+                Op::CreateNetworkInterface { interface, .. } => vec![interface.id],
                 Op::CreateNatGateway(request) => vec![request.network_interface],
                 _ => Vec::new(),
             })

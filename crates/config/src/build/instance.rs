@@ -1,5 +1,6 @@
-//! Instances with their interfaces.
+//! Instances, and interfaces: theirs, and those that outlive them.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use minivpc_model::*;
@@ -25,7 +26,20 @@ pub(super) struct Interface<'a> {
     pub more_elastic_ips: &'a [Spanned<String>],
 }
 
-impl Interface<'_> {
+impl<'a> Interface<'a> {
+    pub(super) fn of(written: &'a file::NetworkInterface) -> Self {
+        Self {
+            id: written.id.as_ref(),
+            subnet: &written.subnet,
+            private_ip: written.private_ip.as_ref(),
+            more_private_ips: &written.secondary_private_ips,
+            security_groups: &written.security_groups,
+            source_dest_check: written.source_dest_check,
+            elastic_ip: written.elastic_ip.as_ref(),
+            more_elastic_ips: &written.secondary_elastic_ips,
+        }
+    }
+
     /// What only one interface can have.
     fn fixed(&self) -> impl Iterator<Item = Location> {
         let addresses = self.private_ip.into_iter().chain(self.more_private_ips).map(at);
@@ -51,24 +65,17 @@ pub(super) fn interfaces_of<'a>(
     };
     let mut all = vec![(0, primary)];
     for (key, more) in &instance.network_interfaces.0 {
-        let index = key.value.strip_prefix("eth").and_then(|number| number.parse().ok());
-        let Some(index) = index.filter(|index| *index > 0 && format!("eth{index}") == key.value) else {
+        let Some(index) = link_number(&key.value).filter(|index| *index > 0) else {
             let message = format!("'{}' isn't a further interface of '{}': eth1, eth2 …", key.value, name.value);
             return Err(Mistake::new(at(key), message).help("eth0 is written in the instance itself"));
         };
-        all.push((
-            index,
-            Interface {
-                id: more.id.as_ref(),
-                subnet: &more.subnet,
-                private_ip: more.private_ip.as_ref(),
-                more_private_ips: &more.secondary_private_ips,
-                security_groups: &more.security_groups,
-                source_dest_check: more.source_dest_check,
-                elastic_ip: more.elastic_ip.as_ref(),
-                more_elastic_ips: &more.secondary_elastic_ips,
-            },
-        ));
+        let tagged = (!more.tags.is_empty()).then(|| at(key));
+        if let Some(place) = more.attachment.as_ref().map(at).or(more.load_balancer.as_ref().map(at)).or(tagged) {
+            let message = format!("'{}' is made along with '{}'", key.value, name.value);
+            let help = "write an interface that can be moved under `network_interfaces:` at the top of the file";
+            return Err(Mistake::new(place, message).help(help));
+        }
+        all.push((index, Interface::of(more)));
     }
     Ok(all)
 }
@@ -130,9 +137,9 @@ impl Builder<'_> {
         if turns.max() != Some(turn) {
             return Ok(());
         }
-        let mut interfaces = Vec::new();
+        let mut interfaces = BTreeMap::new();
         for ((device_index, interface), (eni, mac)) in written.iter().zip(ids) {
-            interfaces.push(self.interface(*device_index, interface, eni, mac, at(name))?);
+            interfaces.insert(*device_index, self.interface(interface, eni, mac, Tags::default(), at(name))?);
         }
         let id = self.id(instance.id.as_ref(), InstanceId::from_seed, &["i", &name.value])?;
         let guest = Guest {
@@ -165,12 +172,54 @@ impl Builder<'_> {
         self.apply(Op::RunInstance(request), at(name), &parameters)
     }
 
+    /// An interface of its own.
+    pub(super) fn network_interface(
+        &mut self,
+        turn: Turn,
+        name: &Spanned<String>,
+        written: &file::NetworkInterface,
+    ) -> Result<(), Mistake> {
+        let interface = Interface::of(written);
+        let id = self.standalone_id(name, written)?;
+        if self.turn(interface.private_ip, id) != turn {
+            return Ok(());
+        }
+        let mac = MacAddress::from_seed(self.seed(&["mac", "lab", "network_interfaces", &name.value]));
+        let op = Op::CreateNetworkInterface {
+            interface: self.interface(&interface, id, mac, tags(name, &written.tags)?, at(name))?,
+            load_balancer: written.load_balancer.as_ref().map(|kind| kind.value),
+        };
+        let given = interface.private_ip.or(interface.more_private_ips.first());
+        let parameters = [
+            ("PrivateIpAddress", given.map(at)),
+            ("SubnetId", Some(at(interface.subnet))),
+            ("SecurityGroupId", interface.security_groups.first().map(at)),
+        ];
+        self.apply(op, at(name), &parameters)
+    }
+
+    pub(super) fn standalone_id(
+        &self,
+        name: &Spanned<String>,
+        written: &file::NetworkInterface,
+    ) -> Result<NetworkInterfaceId, Mistake> {
+        self.interface_id(written.id.as_ref(), &["lab", "network_interfaces", &name.value])
+    }
+
+    /// FO-2.
+    pub(super) fn attach(&mut self, name: &Spanned<String>, written: &file::NetworkInterface) -> Result<(), Mistake> {
+        let Some(place) = &written.attachment else { return Ok(()) };
+        let (instance, device_index) = found(place, self.world().find_place(&place.value))?;
+        let network_interface = self.standalone_id(name, written)?;
+        self.apply(Op::AttachNetworkInterface { network_interface, instance, device_index }, at(place), &[])
+    }
+
     fn interface(
         &mut self,
-        device_index: u8,
         written: &Interface<'_>,
         id: NetworkInterfaceId,
         mac: MacAddress,
+        tags: Tags,
         place: Location,
     ) -> Result<NewInterface, Mistake> {
         let subnet = found(written.subnet, self.world().find_subnet(None, &written.subnet.value))?;
@@ -180,13 +229,13 @@ impl Builder<'_> {
         let given = written.private_ip.map(|address| address.value.0);
         Ok(NewInterface {
             id,
-            device_index,
             subnet,
             private_ip: given.or_else(|| self.kept_address(id, subnet)),
             secondary_private_ips: addresses(written.more_private_ips),
             mac,
             groups: groups.collect::<Result<_, _>>()?,
             source_dest_check: written.source_dest_check,
+            tags,
             origin: self.origin(place),
         })
     }

@@ -3,7 +3,7 @@
 use minivpc_model::*;
 use serde_saphyr::Spanned;
 
-use super::instance::{interfaces_of, path, sysctls};
+use super::instance::{Interface, sysctls};
 use super::{Builder, at, found};
 use crate::Guest;
 use crate::file;
@@ -26,23 +26,24 @@ impl Builder<'_> {
         self.apply(Op::CreateHost(request), at(name), &[("Address", Some(at(&host.address)))])
     }
 
-    /// An instance's Elastic IP addresses stand for its private ones, in their order (IGW-7).
-    pub(super) fn associate(&mut self, name: &Spanned<String>, instance: &file::Instance) -> Result<(), Mistake> {
-        for (index, interface) in interfaces_of(name, instance)? {
-            let network_interface = self.interface_id(interface.id, &path(&name.value, index))?;
-            let primary = interface.elastic_ip.map(|elastic_ip| (0, elastic_ip));
-            let more = interface.more_elastic_ips.iter().zip(0..);
-            for (at_address, elastic_ip) in primary.into_iter().chain(more.map(|(more, n)| (n + 1, more))) {
-                let allocation = found(elastic_ip, self.world().find_elastic_ip(None, &elastic_ip.value))?;
-                let held = self.world().network_interface(network_interface).ok();
-                let Some(private_ip) = held.and_then(|eni| eni.addresses().nth(at_address)) else {
-                    let message = "there is no secondary private address for this one to stand for";
-                    return Err(Mistake::new(at(elastic_ip), message).help("add one to secondary_private_ips"));
-                };
-                let (private_ip, allow_reassociation) = (Some(private_ip), false);
-                let op = Op::AssociateAddress { allocation, network_interface, private_ip, allow_reassociation };
-                self.apply(op, at(elastic_ip), &[])?;
-            }
+    /// Elastic IP addresses stand for an interface's private ones, in their order (IGW-7).
+    pub(super) fn associate(
+        &mut self,
+        network_interface: NetworkInterfaceId,
+        interface: &Interface<'_>,
+    ) -> Result<(), Mistake> {
+        let primary = interface.elastic_ip.map(|elastic_ip| (0, elastic_ip));
+        let more = interface.more_elastic_ips.iter().zip(1..).map(|(more, n)| (n, more));
+        for (at_address, elastic_ip) in primary.into_iter().chain(more) {
+            let allocation = found(elastic_ip, self.world().find_elastic_ip(None, &elastic_ip.value))?;
+            let held = self.world().network_interface(network_interface).ok();
+            let Some(private_ip) = held.and_then(|eni| eni.addresses().nth(at_address)) else {
+                let message = "there is no secondary private address for this one to stand for";
+                return Err(Mistake::new(at(elastic_ip), message).help("add one to secondary_private_ips"));
+            };
+            let (private_ip, allow_reassociation) = (Some(private_ip), false);
+            let op = Op::AssociateAddress { allocation, network_interface, private_ip, allow_reassociation };
+            self.apply(op, at(elastic_ip), &[])?;
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::Lab;
 use crate::file::{self, AsymmetricReturn, ConnectivityType, LabFile};
 use crate::mistake::{Mistake, Place};
 use crate::scalar::{Cidr, Value};
+use instance::{Interface, interfaces_of, path};
 use rule::acl_entry;
 
 /// What AWS's own tools take when nobody names a region.
@@ -53,12 +54,23 @@ pub(crate) fn build(file: LabFile, now: &str, running: Option<&Lab>) -> Result<L
                 builder.nat_gateway(turn, vpc_name, vpc, name, nat)?;
             }
         }
+        for (name, interface) in &file.network_interfaces.0 {
+            builder.network_interface(turn, name, interface)?;
+        }
         for (name, instance) in &file.instances.0 {
             builder.instances(turn, name, instance)?;
         }
     }
     for (name, instance) in &file.instances.0 {
-        builder.associate(name, instance)?;
+        for (index, interface) in interfaces_of(name, instance)? {
+            let id = builder.interface_id(interface.id, &path(&name.value, index))?;
+            builder.associate(id, &interface)?;
+        }
+    }
+    for (name, written) in &file.network_interfaces.0 {
+        builder.attach(name, written)?;
+        let id = builder.standalone_id(name, written)?;
+        builder.associate(id, &Interface::of(written))?;
     }
     // Routes come last: their targets are there now.
     for (vpc_name, vpc) in &file.vpcs.0 {

@@ -136,17 +136,19 @@ impl Compiler<'_> {
     }
 
     fn eni(&self, eni: &model::NetworkInterface) -> Eni {
+        let named = || name(&eni.tags, eni.id);
         let (name, kind) = match eni.attachment {
-            Attachment::Instance { instance, device_index } => {
-                let known = self.world.instance(instance).ok();
-                let owner = known.map_or_else(String::new, |i| name(&i.tags, i.id));
-                let default_ttl = known.map_or(model::Image::default(), |i| i.image).default_ttl();
-                (format!("{owner}/eth{device_index}"), EniKind::Guest { instance, default_ttl })
+            Some(Attachment::Instance { instance, .. }) => {
+                let image = self.world.instance(instance).map_or(model::Image::default(), |i| i.image);
+                let kind = EniKind::Guest { instance, default_ttl: image.default_ttl() };
+                (self.world.name_at_instance(eni).unwrap_or_else(named), kind)
             }
-            Attachment::NatGateway(id) => {
+            Some(Attachment::NatGateway(id)) => {
                 let owner = self.world.nat_gateway(id).map_or_else(|_| id.to_string(), |nat| name(&nat.tags, id));
                 (owner, EniKind::Nat(self.nats.of(id)))
             }
+            Some(Attachment::LoadBalancer(_)) => (named(), EniKind::LoadBalancer),
+            None => (named(), EniKind::Unattached),
         };
         Eni {
             id: eni.id,

@@ -91,6 +91,7 @@ pub fn arrive<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     match check {
         _ if !eni.in_service => Next::End(Verdict::Drop(DropReason::NotInService)),
         Check::Failed => Next::End(Verdict::Drop(DropReason::DestinationCheck)),
+        _ if eni.kind == EniKind::LoadBalancer => Next::End(Verdict::Drop(DropReason::LoadBalancer)),
         Check::Own | Check::Off => Next::Go(At::ArrivedRules { eni: index }),
     }
 }

@@ -75,9 +75,7 @@ fn r_23_a_route_to_a_stopped_or_terminated_instance_is_a_blackhole() {
         let table = b.route_table(article.vpc, client);
         b.route(table, "10.0.1.0/24", RouteTarget::NetworkInterface(appliance));
         let mut sim = Sim::new(&b.world);
-        let Attachment::Instance { instance, .. } = b.world.network_interface(appliance).unwrap().attachment else {
-            unreachable!()
-        };
+        let instance = b.world.network_interface(appliance).unwrap().instance().unwrap();
         b.apply(op(instance));
         sim.publish(&b.world);
         sim.send("client", &ping(DESTINATION, 7));
@@ -172,18 +170,18 @@ fn sg_24_each_interface_tracks_for_itself() {
     b.egress(nothing_out, &[]);
     let interface = |device_index: u8| NewInterface {
         id: NetworkInterfaceId::from_seed(1000 + u64::from(device_index)),
-        device_index,
         subnet: article.source,
         private_ip: Some(Ipv4Addr::new(10, 0, 0, 60 + device_index)),
         secondary_private_ips: Vec::new(),
         mac: MacAddress::from_seed(1000 + u64::from(device_index)),
         groups: groups.clone(),
         source_dest_check: false,
+        tags: Tags::default(),
         origin: Origin::default(),
     };
     b.apply(Op::RunInstance(RunInstance {
         id: InstanceId::from_seed(1000),
-        interfaces: vec![interface(0), interface(1)],
+        interfaces: [0, 1].map(|index| (index, interface(index))).into(),
         associate_public_ip: false,
         image: Image::AmazonLinux2,
         tags: Tags::named("both"),
@@ -264,4 +262,32 @@ fn sg_18_nat_18_a_packet_each_20_seconds_keeps_a_flow_for_ever() {
     }
     assert_eq!(opened(&sim), connections, "and its connections are those of the beginning");
     assert!(sim.cache.metrics().hits.load(Relaxed) > 60, "which the flow cache has kept too");
+}
+
+#[test]
+fn fo_2_a_moved_interface_keeps_its_connections_and_a_free_one_is_a_blackhole() {
+    let mut article = article("10.0.0.0/16");
+    let b = &mut article.builder;
+    let all = b.group(article.vpc, "all", &[(Traffic::All, Peer::Cidr("10.0.0.0/16".parse().unwrap()))]);
+    for (name, ip) in [("one", "10.0.1.61"), ("two", "10.0.1.62")] {
+        b.instance(article.destination, name, ip, &[all], true);
+    }
+    let moving = b.network_interface(article.destination, "moving", "10.0.1.60");
+    b.apply(Op::ModifyNetworkInterfaceGroups { network_interface: moving, groups: vec![all] });
+    let address = Ipv4Addr::new(10, 0, 1, 60);
+    let mut sim = Sim::new(&b.world);
+    sim.send("source", &ping(address, 1));
+    assert_drops(&sim, &[(DropReason::NotInService, 1)]);
+    let of = |b: &minivpc_testkit::Builder, name: &str| b.world.find_instance(name).unwrap();
+    for (number, name) in [(2, "one"), (3, "two")] {
+        if number > 2 {
+            b.apply(Op::DetachNetworkInterface(moving));
+        }
+        let attach = Op::AttachNetworkInterface { network_interface: moving, instance: of(b, name), device_index: 1 };
+        b.apply(attach);
+        sim.publish(&b.world);
+        sim.send("source", &ping(address, number));
+        assert_eq!(sim.received(&format!("{name}/eth1")).len(), 1, "{name}");
+    }
+    assert_drops(&sim, &[(DropReason::NotInService, 1)]);
 }

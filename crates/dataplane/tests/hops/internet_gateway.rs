@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use minivpc_dataplane::{DropReason, Kind, tcp_flags};
 use minivpc_model::{
-    Connectivity, NetworkInterfaceId, Op, Origin, Peer, RouteTarget, RuleAction, SubnetId, Traffic, VpcId,
+    Connectivity, LoadBalancer, NetworkInterfaceId, Op, Origin, Peer, RouteTarget, RuleAction, SubnetId, Traffic, VpcId,
 };
 use minivpc_testkit::{Body, Builder, Packet, Sim};
 
@@ -353,6 +353,25 @@ fn r_35_the_appliance_needs_a_public_address() {
     sim.send("client", &ping(WEB_PUBLIC, 7));
     assert!(sim.received("appliance").is_empty());
     assert_drops(&sim, &[(DropReason::MiddleboxWithoutPublicAddress, 1)]);
+}
+
+#[test]
+fn seed_17_a_classic_load_balancers_interface_is_taken_and_of_no_use() {
+    let (mut public, _) = ingress(true);
+    let b = &mut public.builder;
+    let gateway = b.world.internet_gateways().next().unwrap();
+    let (route_table, target) = (gateway.route_table.unwrap(), RouteTarget::NetworkInterface);
+    let subnet = b.world.subnets().find(|subnet| subnet.id != public.subnet).unwrap().id;
+    let balancer = b.load_balancer(subnet, "classic", "10.0.9.20", LoadBalancer::Classic);
+    b.public(balancer, "203.0.113.91");
+    let (destination, target, origin) = ("10.0.0.0/24".parse().unwrap(), target(balancer), Origin::default());
+    b.apply(Op::ReplaceRoute { route_table, destination, target, origin });
+    let mut sim = public.sim();
+    sim.send("client", &ping(WEB_PUBLIC, 7));
+    assert_drops(&sim, &[(DropReason::DestinationCheck, 1)]);
+    // On AWS somebody would answer here.
+    sim.send("client", &ping(Ipv4Addr::new(203, 0, 113, 91), 8));
+    assert!(sim.received("client").is_empty());
 }
 
 #[test]

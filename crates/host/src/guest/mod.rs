@@ -55,6 +55,16 @@ pub struct InterfaceSpec {
     pub mtu: u32,
 }
 
+impl InterfaceSpec {
+    /// Is it the same link, perhaps with other secondary addresses?
+    #[must_use]
+    pub fn is_link(&self, other: &Self) -> bool {
+        let Self { name, mac, address, secondary: _, prefix, gateway, mtu } = self;
+        (name, mac, address) == (&other.name, &other.mac, &other.address)
+            && (prefix, gateway, mtu) == (&other.prefix, &other.gateway, &other.mtu)
+    }
+}
+
 /// What guests know of the lab's internet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outside {

@@ -11,7 +11,7 @@ use super::{GuestSpec, InterfaceSpec, LinkStats};
 use crate::error::{Context, HostError};
 use crate::netfilter;
 use crate::netlink::{Change, Netlink};
-use crate::tap;
+use crate::tap::{self, Backend};
 
 /// Packets that wait in a TAP before the link drops: enough for a burst of 64 KiB super-segments, short enough that
 /// a ping beside a bulk transfer stays quick.
@@ -24,21 +24,24 @@ const FIRST_TABLE: u32 = 10_000;
 pub(crate) struct GuestNetwork {
     name_space: OwnedFd,
     netlink: Netlink,
+    backend: Backend,
+    plain: bool,
     links: Vec<Link>,
 }
 
 /// An interface as it is set up.
 struct Link {
     index: u32,
-    name: String,
-    /// Its routing table, for all interfaces but the first.
-    table: Option<u32>,
-    /// Secondary addresses.
-    secondary: Vec<Ipv4Addr>,
+    /// Its secondary addresses are those that it has.
+    spec: InterfaceSpec,
+    /// For an engine that comes later, too.
+    tap: OwnedFd,
+    /// Not yet configured: another link has its name.
+    waits: bool,
 }
 
 /// Leaves this thread in the new namespace.
-pub(crate) fn create(spec: &GuestSpec) -> Result<(GuestNetwork, Vec<OwnedFd>), HostError> {
+pub(crate) fn create(spec: &GuestSpec) -> Result<GuestNetwork, HostError> {
     // SAFETY: NEWNET leaves the descriptor table alone.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.context("making a network namespace")?;
     let name_space = File::open("/proc/thread-self/ns/net").context("/proc/thread-self/ns/net")?.into();
@@ -49,77 +52,130 @@ pub(crate) fn create(spec: &GuestSpec) -> Result<(GuestNetwork, Vec<OwnedFd>), H
         // Only what the guest's own captures say of checksums is wrong without it; the packets are right.
         tracing::warn!(guest = spec.name, %error, "tcpdump -v will call checksums of sent packets incorrect");
     }
-    let mut network = GuestNetwork { name_space, netlink, links: Vec::new() };
-    let add = |interface| network.add(interface, spec);
-    let taps = spec.interfaces.iter().map(add).collect::<Result<_, _>>()?;
+    let (backend, plain) = (spec.backend, spec.plain_network);
+    let mut network = GuestNetwork { name_space, netlink, backend, plain, links: Vec::new() };
+    network.assign(&spec.interfaces)?;
     // Last: some are settings of an interface.
     for (name, value) in &spec.sysctls {
         fs::write(format!("/proc/sys/{}", name.replace('.', "/")), value).context(format!("sysctl {name}={value}"))?;
     }
-    Ok((network, taps))
+    Ok(network)
 }
 
 impl GuestNetwork {
-    fn add(&mut self, interface: &InterfaceSpec, spec: &GuestSpec) -> Result<OwnedFd, HostError> {
-        let tap = tap::create(&interface.name, spec.backend)?;
-        let path = format!("/proc/sys/net/ipv4/conf/{}", interface.name);
-        // Amazon Linux drops what comes back by another interface no more than this does: routes decide.
-        fs::write(format!("{path}/rp_filter"), "0").context("rp_filter")?;
-        let index = rustix::net::netdevice::name_to_index(
-            rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)
-                .context("socket")?,
-            &interface.name,
-        )
-        .context("index of a TAP")?;
-        let attributes = vec![
-            LinkAttribute::Address(interface.mac.to_vec()),
-            LinkAttribute::Mtu(interface.mtu),
-            LinkAttribute::TxQueueLen(TX_QUEUE),
-        ];
-        self.netlink.link_up(index, attributes)?;
-        let number: u32 = interface.name.strip_prefix("eth").and_then(|number| number.parse().ok()).unwrap_or_default();
-        let link = |table| Link { index, name: interface.name.clone(), table, secondary: Vec::new() };
-        if number == 0 {
-            self.netlink.add_address(index, interface.address, interface.prefix)?;
-            self.netlink.add_default_route(index, interface.gateway, None, None)?;
-            self.links.push(link(None));
-        } else if spec.plain_network {
-            self.links.push(link(None));
-        } else {
-            let table = FIRST_TABLE + number;
-            self.links.push(link(Some(table)));
-            self.netlink.add_address(index, interface.address, interface.prefix)?;
-            self.netlink.add_default_route(index, interface.gateway, None, Some(table))?;
-            self.netlink.add_link_route(index, interface.address, interface.prefix, table)?;
-            self.netlink.add_default_route(index, interface.gateway, Some(table), None)?;
-            self.netlink.rule(Change::Add, interface.address, table)?;
-        }
-        if !spec.plain_network {
-            self.assign(interface)?;
-        }
-        Ok(tap)
+    /// The TAPs of all interfaces, in their order.
+    pub(crate) fn taps(&self) -> Result<Vec<OwnedFd>, HostError> {
+        self.links.iter().map(Link::copy_of_tap).collect()
     }
 
-    /// Sets the secondary addresses of an interface to those of `spec`.
-    pub(crate) fn assign(&mut self, spec: &InterfaceSpec) -> Result<(), HostError> {
-        let Some(link) = self.links.iter_mut().find(|link| link.name == spec.name) else { return Ok(()) };
-        let new = spec.secondary.iter().filter(|address| !link.secondary.contains(address));
-        let old = link.secondary.iter().filter(|address| !spec.secondary.contains(address));
+    /// The guest has these interfaces from now on, with these addresses; the TAPs of those that it has not had. An
+    /// interface that has another one's name gets it, and works, once the list is without the other. This thread is in
+    /// the namespace.
+    pub(crate) fn assign(&mut self, wanted: &[InterfaceSpec]) -> Result<Vec<OwnedFd>, HostError> {
+        while let Some(at) = self.links.iter().position(|link| !wanted.iter().any(|spec| spec.is_link(&link.spec))) {
+            self.remove(at)?;
+        }
+        let mut added = Vec::new();
+        for spec in wanted {
+            let had = self.links.iter().position(|link| link.spec.is_link(spec));
+            let at = had.map_or_else(|| self.add(spec), Ok)?;
+            let name_is_free = !self.links.iter().any(|other| !other.waits && other.spec.name == spec.name);
+            if self.links[at].waits && name_is_free {
+                self.configure(at)?;
+            }
+            if !self.links[at].waits && !self.plain {
+                self.assign_addresses(at, &spec.secondary)?;
+            }
+            if had.is_none() {
+                added.push(self.links[at].copy_of_tap()?);
+            }
+        }
+        self.links.sort_by_key(|link| wanted.iter().position(|spec| spec.is_link(&link.spec)));
+        Ok(added)
+    }
+
+    /// Behind all others.
+    fn add(&mut self, spec: &InterfaceSpec) -> Result<usize, HostError> {
+        let taken = self.links.iter().any(|link| link.spec.name == spec.name);
+        let name = if taken { format!("{}-next", spec.name) } else { spec.name.clone() };
+        let tap = tap::create(&name, self.backend)?;
+        let any = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None);
+        let index = rustix::net::netdevice::name_to_index(any.context("socket")?, &name).context("index of a TAP")?;
+        let spec = InterfaceSpec { secondary: Vec::new(), ..spec.clone() };
+        self.links.push(Link { index, spec, tap, waits: true });
+        Ok(self.links.len() - 1)
+    }
+
+    fn configure(&mut self, at: usize) -> Result<(), HostError> {
+        let Link { index, spec, .. } = &self.links[at];
+        let (netlink, index) = (&self.netlink, *index);
+        let attributes = vec![
+            LinkAttribute::IfName(spec.name.clone()),
+            LinkAttribute::Address(spec.mac.to_vec()),
+            LinkAttribute::Mtu(spec.mtu),
+            LinkAttribute::TxQueueLen(TX_QUEUE),
+        ];
+        netlink.link_up(index, attributes)?;
+        if number(spec) == 0 {
+            netlink.add_address(index, spec.address, spec.prefix)?;
+            netlink.add_default_route(index, spec.gateway, None, None)?;
+        } else if !self.plain {
+            let table = FIRST_TABLE + number(spec);
+            netlink.add_address(index, spec.address, spec.prefix)?;
+            netlink.add_default_route(index, spec.gateway, None, Some(table))?;
+            netlink.add_link_route(index, spec.address, spec.prefix, table)?;
+            netlink.add_default_route(index, spec.gateway, Some(table), None)?;
+            netlink.rule(Change::Add, spec.address, table)?;
+        }
+        self.links[at].waits = false;
+        Ok(())
+    }
+
+    /// Its addresses and routes go with it, but not what leads to its table.
+    fn remove(&mut self, at: usize) -> Result<(), HostError> {
+        let link = self.links.remove(at);
+        if !link.waits
+            && let Some(table) = self.table(&link.spec)
+        {
+            for address in std::iter::once(link.spec.address).chain(link.spec.secondary) {
+                // The guest's owner may have deleted it.
+                let _ = self.netlink.rule(Change::Delete, address, table);
+            }
+        }
+        // And so may he the link.
+        match self.netlink.delete_link(link.index) {
+            Err(HostError::System { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// The routing table of an interface, for all but the first.
+    fn table(&self, spec: &InterfaceSpec) -> Option<u32> {
+        (number(spec) > 0 && !self.plain).then(|| FIRST_TABLE + number(spec))
+    }
+
+    fn assign_addresses(&mut self, at: usize, wanted: &[Ipv4Addr]) -> Result<(), HostError> {
+        let table = self.table(&self.links[at].spec);
+        let (netlink, link) = (&self.netlink, &mut self.links[at]);
+        let prefix = link.spec.prefix;
+        let has = &mut link.spec.secondary;
+        let new = wanted.iter().filter(|address| !has.contains(address));
+        let old = has.iter().filter(|address| !wanted.contains(address));
         let changes: Vec<_> = old.map(|a| (Change::Delete, *a)).chain(new.map(|a| (Change::Add, *a))).collect();
         for (change, address) in changes {
             // Kept one by one: when a later one fails, those that are done can be taken back.
             match change {
                 Change::Add => {
-                    self.netlink.add_address(link.index, address, spec.prefix)?;
-                    link.secondary.push(address);
+                    netlink.add_address(link.index, address, prefix)?;
+                    has.push(address);
                 }
                 Change::Delete => {
-                    self.netlink.delete_address(link.index, address, spec.prefix)?;
-                    link.secondary.retain(|other| *other != address);
+                    netlink.delete_address(link.index, address, prefix)?;
+                    has.retain(|other| *other != address);
                 }
             }
-            if let Some(table) = link.table {
-                self.netlink.rule(change, address, table)?;
+            if let Some(table) = table {
+                netlink.rule(change, address, table)?;
             }
         }
         Ok(())
@@ -136,7 +192,7 @@ impl GuestNetwork {
             let stats = self.netlink.stats(link.index)?;
             Ok(LinkStats {
                 guest: guest.to_owned(),
-                interface: link.name.clone(),
+                interface: link.spec.name.clone(),
                 rx_packets: stats.rx_packets,
                 rx_bytes: stats.rx_bytes,
                 tx_packets: stats.tx_packets,
@@ -146,6 +202,17 @@ impl GuestNetwork {
         });
         all.collect()
     }
+}
+
+impl Link {
+    fn copy_of_tap(&self) -> Result<OwnedFd, HostError> {
+        self.tap.try_clone().context("duplicating a TAP")
+    }
+}
+
+/// 1 of `eth1`.
+fn number(spec: &InterfaceSpec) -> u32 {
+    spec.name.strip_prefix("eth").and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
 /// Set, never inherited: a namespace takes some of these from the host.

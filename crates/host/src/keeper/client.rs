@@ -122,12 +122,14 @@ impl Keeper {
         self.ask(&Request::RemoveGuest { guest: guest.to_owned() }).map(drop)
     }
 
-    /// Sets the secondary addresses of a guest's interfaces.
+    /// Gives a guest these interfaces with these secondary addresses, and takes others away; the TAPs of those that it
+    /// has not had. An interface that has another one's name works once a list is without the other.
     ///
     /// # Errors
-    /// When there is no such guest, or what the machine refuses.
-    pub fn assign(&self, guest: &str, interfaces: &[InterfaceSpec]) -> Result<(), HostError> {
-        self.ask(&Request::Assign { guest: guest.to_owned(), interfaces: interfaces.to_vec() }).map(drop)
+    /// When there is no such guest, or what the machine refuses; what was done before stays.
+    pub fn assign(&self, guest: &str, interfaces: &[InterfaceSpec]) -> Result<Vec<OwnedFd>, HostError> {
+        let request = Request::Assign { guest: guest.to_owned(), interfaces: interfaces.to_vec() };
+        self.ask(&request).map(|(_, taps)| taps)
     }
 
     /// A pidfd of the guest's PID 1, for [`exec`](crate::guest::exec::exec).

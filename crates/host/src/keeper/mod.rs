@@ -31,8 +31,6 @@ use crate::process::go_first;
 struct Guest {
     spec: GuestSpec,
     network: GuestNetwork,
-    /// For an engine that comes later.
-    taps: Vec<OwnedFd>,
     /// PID 1, from the first command on.
     init: Option<OwnedFd>,
 }
@@ -175,7 +173,7 @@ fn answer(request: Request, descriptors: Vec<OwnedFd>, lab: &mut Lab) -> Answer 
         Request::Guests => {
             Ok((Reply::Guests(lab.guests.values().map(|guest| guest.spec.clone()).collect()), Vec::new()))
         }
-        Request::Taps { guest } => Ok((Reply::Done, copies(&find(&mut lab.guests, &guest)?.taps)?)),
+        Request::Taps { guest } => Ok((Reply::Done, find(&mut lab.guests, &guest)?.network.taps()?)),
         Request::RemoveGuest { guest } => {
             end(find(&mut lab.guests, &guest)?);
             lab.guests.remove(&guest);
@@ -183,19 +181,16 @@ fn answer(request: Request, descriptors: Vec<OwnedFd>, lab: &mut Lab) -> Answer 
         }
         Request::Assign { guest, interfaces } => {
             let guest = find(&mut lab.guests, &guest)?;
-            interfaces.iter().try_for_each(|interface| guest.network.assign(interface))?;
+            guest.network.enter()?;
+            let added = guest.network.assign(&interfaces)?;
             guest.spec.interfaces = interfaces;
-            done
+            Ok((Reply::Done, added))
         }
         Request::Enter { guest } => Ok((Reply::Done, vec![enter(find(&mut lab.guests, &guest)?, &lab.outside)?])),
         Request::LinkStats { guest } => {
             Ok((Reply::LinkStats(find(&mut lab.guests, &guest)?.network.stats(&guest)?), Vec::new()))
         }
     }
-}
-
-fn copies(descriptors: &[OwnedFd]) -> Result<Vec<OwnedFd>, HostError> {
-    descriptors.iter().map(|tap| tap.try_clone().context("duplicating a TAP")).collect()
 }
 
 fn find<'a>(guests: &'a mut BTreeMap<String, Guest>, name: &str) -> Result<&'a mut Guest, HostError> {
@@ -206,10 +201,10 @@ fn create(guests: &mut BTreeMap<String, Guest>, spec: GuestSpec) -> Result<Vec<O
     if guests.contains_key(&spec.name) {
         return Err(HostError::Keeper(format!("there is a guest '{}' already", spec.name)));
     }
-    let (network, taps) = network::create(&spec)?;
-    let theirs = copies(&taps)?;
-    guests.insert(spec.name.clone(), Guest { spec, network, taps, init: None });
-    Ok(theirs)
+    let network = network::create(&spec)?;
+    let taps = network.taps()?;
+    guests.insert(spec.name.clone(), Guest { spec, network, init: None });
+    Ok(taps)
 }
 
 fn enter(guest: &mut Guest, outside: &Outside) -> Result<OwnedFd, HostError> {

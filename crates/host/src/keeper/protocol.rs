@@ -45,7 +45,8 @@ pub(super) enum Request {
     RemoveGuest {
         guest: String,
     },
-    /// Its secondary addresses are these from now on.
+    /// Its interfaces and their secondary addresses are these from now on; answered with the descriptors of the TAPs
+    /// of those that it has not had.
     Assign {
         guest: String,
         interfaces: Vec<InterfaceSpec>,

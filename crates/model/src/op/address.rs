@@ -84,7 +84,7 @@ impl World {
     ) -> Result<(), Refusal> {
         let address = self.address(id)?;
         let eni = self.network_interface(network_interface)?;
-        self.refuse_requester_managed(eni)?;
+        self.refuse_nat_gateways(eni)?;
         let private_ip = private_ip.unwrap_or(eni.private_ip);
         if !eni.addresses().any(|own| own == private_ip) {
             let message = format!("The private IP address {private_ip} is not assigned to interface {}", eni.id);
@@ -117,12 +117,20 @@ impl World {
         Ok(())
     }
 
+    /// A load balancer has its public addresses from the beginning on AWS; here they are given to it.
+    fn refuse_nat_gateways(&self, eni: &NetworkInterface) -> Result<(), Refusal> {
+        match eni.attachment {
+            Some(Attachment::LoadBalancer(_)) => Ok(()),
+            _ => self.refuse_requester_managed(eni),
+        }
+    }
+
     pub(super) fn disassociate_address(&mut self, id: AllocationId) -> Result<(), Refusal> {
         let Some(Association { network_interface, .. }) = self.address(id)?.association else {
             let message = format!("The allocation '{id}' is associated with nothing");
             return Err(Refusal::new(ErrorCode::InvalidAssociationIdNotFound, "AllocationId", message));
         };
-        self.refuse_requester_managed(self.network_interface(network_interface)?)?;
+        self.refuse_nat_gateways(self.network_interface(network_interface)?)?;
         if let Some(address) = self.addresses.get_mut(&id) {
             address.association = None;
         }
@@ -134,7 +142,7 @@ impl World {
     /// and no Elastic IP stands for its primary address.
     pub(super) fn renew_public_ip(&mut self, id: NetworkInterfaceId) {
         let Some(eni) = self.network_interfaces.get(&id) else { return };
-        let Attachment::Instance { instance, .. } = eni.attachment else { return };
+        let Some(instance) = eni.instance() else { return };
         let primary = Association { network_interface: id, private_ip: eni.private_ip };
         let elastic = self.addresses.values().any(|address| address.association == Some(primary));
         let asks = self.instances.get(&instance).is_some_and(|instance| {

@@ -77,7 +77,15 @@ impl World {
             }
         }
         match target {
-            RouteTarget::Local | RouteTarget::NetworkInterface(_) => Ok(()),
+            // SEED-17: a Classic Load Balancer's is taken, and of no use.
+            RouteTarget::NetworkInterface(id) => match self.network_interface(id)?.attachment {
+                Some(Attachment::NatGateway(_) | Attachment::LoadBalancer(LoadBalancer::Network)) => {
+                    let manager = self.holder_name(id);
+                    refuse("Target", format!("Route target is not supported. {id} is managed by a gateway: {manager}"))
+                }
+                _ => Ok(()),
+            },
+            RouteTarget::Local => Ok(()),
             RouteTarget::NatGateway(_) | RouteTarget::InternetGateway(_) => refuse(
                 "Target",
                 "Route target is not supported. A gateway route table only supports local, network interface and Gateway Load Balancer endpoint targets."

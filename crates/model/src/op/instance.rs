@@ -1,21 +1,21 @@
 //! Instances: run, stopped, started, terminated.
 
+use std::collections::BTreeMap;
+
 use super::NewInterface;
+use super::network_interface::check_interfaces;
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::*;
 use crate::world::World;
-
-/// Interfaces per instance: what AWS grants depends on the type, and is at most this.
-const INTERFACES_PER_INSTANCE: usize = 15;
 
 /// Parameters of [`Op::RunInstance`](super::Op::RunInstance).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunInstance {
     /// Its id.
     pub id: InstanceId,
-    /// Its interfaces, the primary one first.
-    pub interfaces: Vec<NewInterface>,
+    /// Its interfaces by device index: the primary one is 0.
+    pub interfaces: BTreeMap<u8, NewInterface>,
     /// Asked for a public address.
     pub associate_public_ip: bool,
     /// What its guest looks like.
@@ -28,43 +28,36 @@ pub struct RunInstance {
 
 impl World {
     pub(super) fn run_instance(&mut self, request: RunInstance) -> Result<(), Refusal> {
-        let RunInstance { id, mut interfaces, associate_public_ip, image, tags, origin } = request;
+        let RunInstance { id, interfaces, associate_public_ip, image, tags, origin } = request;
         self.unused(self.instances.get(&id).is_some_and(|instance| !instance.is_terminated()), id)?;
-        interfaces.sort_by_key(|interface| interface.device_index);
-        self.check_interfaces(&interfaces)?;
+        self.check_new_interfaces(&interfaces)?;
         check_public_ip(associate_public_ip, interfaces.len())?;
-        for (done, interface) in interfaces.iter().enumerate() {
-            if let Err(refusal) = self.create_interface(interface, id) {
-                interfaces[..done].iter().for_each(|made| self.remove_interface(made.id));
+        for (&device_index, interface) in &interfaces {
+            let attachment = Attachment::Instance { instance: id, device_index, delete_on_termination: true };
+            if let Err(refusal) = self.create_interface(interface, Some(attachment)) {
+                interfaces.range(..device_index).for_each(|(_, made)| self.remove_interface(made.id));
                 return Err(refusal);
             }
         }
-        let network_interfaces = interfaces.iter().map(|interface| interface.id).collect();
+        let network_interfaces = interfaces.values().map(|interface| interface.id).collect();
         let state = InstanceState::Running;
         self.instances.insert(id, Instance { id, state, image, network_interfaces, associate_public_ip, tags, origin });
         self.renew_public_ips(id);
         Ok(())
     }
 
-    fn check_interfaces(&self, interfaces: &[NewInterface]) -> Result<(), Refusal> {
+    fn check_new_interfaces(&self, interfaces: &BTreeMap<u8, NewInterface>) -> Result<(), Refusal> {
         let refuse = |code, message: String| Err(Refusal::new(code, "NetworkInterface", message));
-        if interfaces.len() > INTERFACES_PER_INSTANCE {
-            let message = format!("The number of network interfaces exceeds {INTERFACES_PER_INSTANCE}");
-            return refuse(ErrorCode::AttachmentLimitExceeded, message);
-        }
-        let Some(primary) = interfaces.first().filter(|first| first.device_index == 0) else {
+        check_interfaces(interfaces.len())?;
+        let Some(primary) = interfaces.get(&0) else {
             return refuse(
                 ErrorCode::InvalidParameterValue,
                 "An instance needs an interface with device index 0".into(),
             );
         };
         let home = self.subnet(primary.subnet)?;
-        for (before, interface) in interfaces.iter().zip(&interfaces[1..]) {
+        for interface in interfaces.values() {
             let subnet = self.subnet(interface.subnet)?;
-            if before.device_index == interface.device_index {
-                let message = format!("The device index {} is given twice", interface.device_index);
-                return refuse(ErrorCode::InvalidParameterValue, message);
-            }
             if subnet.availability_zone != home.availability_zone || subnet.vpc != home.vpc {
                 let message = format!(
                     "All network interfaces of an instance lie in one VPC and one availability zone; {} is in {}, {} in {}.",
@@ -116,7 +109,12 @@ impl World {
 
     pub(super) fn terminate_instance(&mut self, id: InstanceId) -> Result<(), Refusal> {
         for interface in self.instance(id)?.network_interfaces.clone() {
-            self.remove_interface(interface);
+            match self.network_interface(interface)?.attachment {
+                Some(Attachment::Instance { delete_on_termination: false, .. }) => {
+                    self.release_interface(interface, id)
+                }
+                _ => self.remove_interface(interface),
+            }
         }
         if let Some(instance) = self.instances.get_mut(&id) {
             instance.state = InstanceState::Terminated;

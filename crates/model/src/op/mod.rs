@@ -268,8 +268,29 @@ pub enum Op {
     StopInstance(InstanceId),
     /// A stopped instance runs again.
     StartInstance(InstanceId),
-    /// An instance less, with its interfaces. Routes to them stay.
+    /// An instance less, with the interfaces that were made along with it; others are nobody's then. Routes to them
+    /// stay.
     TerminateInstance(InstanceId),
+    /// An interface, nobody's yet, or a load balancer's.
+    CreateNetworkInterface {
+        /// The interface.
+        interface: NewInterface,
+        /// The load balancer that it is to be of.
+        load_balancer: Option<LoadBalancer>,
+    },
+    /// An interface less; it may be attached to nothing.
+    DeleteNetworkInterface(NetworkInterfaceId),
+    /// An interface that is nobody's, for an instance (FO-2).
+    AttachNetworkInterface {
+        /// The interface.
+        network_interface: NetworkInterfaceId,
+        /// The instance.
+        instance: InstanceId,
+        /// `eth1` for 1.
+        device_index: u8,
+    },
+    /// An instance's interface, but not its primary one, is nobody's from now on.
+    DetachNetworkInterface(NetworkInterfaceId),
     /// Whether an instance wants a public address from Amazon's pool (AWS: ModifyNetworkInterfaceAttribute).
     ModifyAssociatePublicIp {
         /// The instance.
@@ -382,6 +403,14 @@ impl World {
             Op::StopInstance(id) => self.stop_instance(id),
             Op::StartInstance(id) => self.start_instance(id),
             Op::TerminateInstance(id) => self.terminate_instance(id),
+            Op::CreateNetworkInterface { interface, load_balancer } => {
+                self.create_interface(&interface, load_balancer.map(Attachment::LoadBalancer))
+            }
+            Op::DeleteNetworkInterface(id) => self.delete_network_interface(id),
+            Op::AttachNetworkInterface { network_interface, instance, device_index } => {
+                self.attach_network_interface(network_interface, instance, device_index)
+            }
+            Op::DetachNetworkInterface(id) => self.detach_network_interface(id),
             Op::ModifyAssociatePublicIp { instance, associate } => self.modify_associate_public_ip(instance, associate),
             Op::ModifyNetworkInterfaceGroups { network_interface, groups } => {
                 self.modify_groups(network_interface, groups)

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::NewInterface;
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::*;
@@ -44,9 +45,18 @@ impl World {
         self.unused(self.network_interfaces.contains_key(network_interface), network_interface)?;
         let home = self.subnet(*subnet)?;
         let addresses = self.gateway_addresses(&request, home)?;
-        let attachment = Attachment::NatGateway(*id);
-        let all = addresses.clone();
-        self.insert_interface(*network_interface, *subnet, *mac, all, Vec::new(), false, attachment, *origin);
+        let interface = NewInterface {
+            id: *network_interface,
+            subnet: *subnet,
+            private_ip: None,
+            secondary_private_ips: Vec::new(),
+            mac: *mac,
+            groups: Vec::new(),
+            source_dest_check: false,
+            tags: Tags::default(),
+            origin: *origin,
+        };
+        self.insert_interface(interface, addresses.clone(), Some(Attachment::NatGateway(*id)));
         if let Connectivity::Public(allocations) = connectivity {
             for (allocation, private_ip) in allocations.iter().zip(addresses) {
                 if let Some(address) = self.addresses.get_mut(allocation) {

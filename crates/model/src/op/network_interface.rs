@@ -1,4 +1,5 @@
-//! Network interfaces: their addresses, groups and check. Instances and NAT gateways bring theirs along.
+//! Network interfaces: their addresses, groups and check, and whose they are. Instances and NAT gateways bring some
+//! along.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -11,16 +12,16 @@ use crate::world::{AddressOwner, World};
 
 /// Groups per interface.
 const GROUPS_PER_INTERFACE: usize = 5;
+/// Interfaces per instance: what AWS grants depends on the type, and is at most this.
+const INTERFACES_PER_INSTANCE: usize = 15;
 /// Addresses per interface: what AWS grants depends on the instance type, and is at most this.
 const ADDRESSES_PER_INTERFACE: usize = 50;
 
-/// An interface to make along with its instance.
+/// An interface to make, alone or along with its instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewInterface {
     /// Its id.
     pub id: NetworkInterfaceId,
-    /// AWS's device index: 0 for the primary one, `eth1` for 1.
-    pub device_index: u8,
     /// Its subnet.
     pub subnet: SubnetId,
     /// Its primary address; the lowest free one if none is given.
@@ -33,12 +34,18 @@ pub struct NewInterface {
     pub groups: Vec<SecurityGroupId>,
     /// SDC-0.
     pub source_dest_check: bool,
+    /// Tags.
+    pub tags: Tags,
     /// Where it came from.
     pub origin: Origin,
 }
 
 impl World {
-    pub(super) fn create_interface(&mut self, new: &NewInterface, instance: InstanceId) -> Result<(), Refusal> {
+    pub(super) fn create_interface(
+        &mut self,
+        new: &NewInterface,
+        attachment: Option<Attachment>,
+    ) -> Result<(), Refusal> {
         self.unused(self.network_interfaces.contains_key(&new.id), new.id)?;
         let subnet = self.subnet(new.subnet)?;
         let groups = match new.groups.as_slice() {
@@ -47,34 +54,24 @@ impl World {
         };
         self.check_groups(&groups, subnet)?;
         let addresses = self.pick_addresses(subnet, new.private_ip, &new.secondary_private_ips)?;
-        let attachment = Attachment::Instance { instance, device_index: new.device_index };
-        let subnet = subnet.id;
-        let NewInterface { id, mac, source_dest_check, origin, .. } = *new;
-        self.insert_interface(id, subnet, mac, addresses, groups, source_dest_check, attachment, origin);
+        self.insert_interface(NewInterface { groups, ..new.clone() }, addresses, attachment);
         Ok(())
     }
 
-    /// `addresses` are checked already; the first is the primary one.
-    #[allow(clippy::too_many_arguments)] // The fields of the interface.
+    /// `addresses` are checked already, and so are the groups; the first address is the primary one.
     pub(super) fn insert_interface(
         &mut self,
-        id: NetworkInterfaceId,
-        subnet: SubnetId,
-        mac: MacAddress,
+        new: NewInterface,
         mut addresses: Vec<Ipv4Addr>,
-        groups: Vec<SecurityGroupId>,
-        source_dest_check: bool,
-        attachment: Attachment,
-        origin: Origin,
+        attachment: Option<Attachment>,
     ) {
-        let private_ip = addresses.remove(0);
-        let (serial, tags) = (self.next_serial(), Tags::default());
+        let NewInterface { id, subnet, mac, groups, source_dest_check, tags, origin, .. } = new;
         let eni = NetworkInterface {
             id,
-            serial,
+            serial: self.next_serial(),
             subnet,
             mac,
-            private_ip,
+            private_ip: addresses.remove(0),
             secondary_private_ips: addresses,
             public_ip: None,
             groups,
@@ -84,6 +81,105 @@ impl World {
             origin,
         };
         self.network_interfaces.insert(id, eni);
+    }
+
+    pub(super) fn delete_network_interface(&mut self, id: NetworkInterfaceId) -> Result<(), Refusal> {
+        match self.network_interface(id)?.attachment {
+            None | Some(Attachment::LoadBalancer(_)) => {}
+            Some(Attachment::Instance { .. } | Attachment::NatGateway(_)) => {
+                let message = format!("Network interface '{id}' is currently in use by {}.", self.holder_name(id));
+                return Err(Refusal::new(ErrorCode::InvalidParameterValue, "NetworkInterfaceId", message));
+            }
+        }
+        self.remove_interface(id);
+        Ok(())
+    }
+
+    /// FO-2: an instance and its interfaces are in one availability zone; they need not be in one VPC.
+    pub(super) fn attach_network_interface(
+        &mut self,
+        id: NetworkInterfaceId,
+        instance: InstanceId,
+        device_index: u8,
+    ) -> Result<(), Refusal> {
+        let eni = self.network_interface(id)?;
+        self.refuse_requester_managed(eni)?;
+        if eni.attachment.is_some() {
+            let message = format!("Interface: [{id}] in use by {}.", self.holder_name(id));
+            return Err(Refusal::new(ErrorCode::InvalidNetworkInterfaceInUse, "NetworkInterfaceId", message));
+        }
+        let holder = self.instance(instance)?;
+        if holder.is_terminated() {
+            let message = format!("Instance '{instance}' is terminated.");
+            return Err(Refusal::new(ErrorCode::IncorrectInstanceState, "InstanceId", message));
+        }
+        if self.interface_at(holder, device_index).is_some() {
+            let message =
+                format!("Instance '{instance}' already has an interface attached at device index '{device_index}'.");
+            return Err(Refusal::new(ErrorCode::InvalidParameterValue, "DeviceIndex", message));
+        }
+        check_interfaces(holder.network_interfaces.len() + 1)?;
+        let zone = |eni: &NetworkInterface| self.subnet(eni.subnet).map(|subnet| &subnet.availability_zone);
+        let primary = holder.network_interfaces.first().map(|primary| self.network_interface(*primary));
+        if let Some(primary) = primary.transpose()?
+            && zone(primary)? != zone(eni)?
+        {
+            let message = format!(
+                "You may not attach a network interface to an instance if they are not in the same availability zone: {id} is in {}, {instance} in {}.",
+                zone(eni)?,
+                zone(primary)?
+            );
+            return Err(Refusal::new(ErrorCode::InvalidParameterCombination, "InstanceId", message));
+        }
+        let mut all = holder.network_interfaces.clone();
+        let before = all.iter().take_while(|other| self.device_index(**other) < Some(device_index)).count();
+        all.insert(before, id);
+        if let Some(holder) = self.instances.get_mut(&instance) {
+            holder.network_interfaces = all;
+        }
+        if let Some(eni) = self.network_interfaces.get_mut(&id) {
+            eni.attachment = Some(Attachment::Instance { instance, device_index, delete_on_termination: false });
+        }
+        Ok(())
+    }
+
+    pub(super) fn detach_network_interface(&mut self, id: NetworkInterfaceId) -> Result<(), Refusal> {
+        let eni = self.network_interface(id)?;
+        self.refuse_requester_managed(eni)?;
+        let instance = match eni.attachment {
+            Some(Attachment::Instance { device_index: 0, .. }) => {
+                let message = "The network interface at device index 0 cannot be detached.";
+                return Err(Refusal::new(ErrorCode::OperationNotPermitted, "NetworkInterfaceId", message));
+            }
+            Some(Attachment::Instance { instance, .. }) => instance,
+            _ => {
+                let message = format!("The network interface '{id}' is attached to nothing.");
+                return Err(Refusal::new(ErrorCode::InvalidAttachmentIdNotFound, "NetworkInterfaceId", message));
+            }
+        };
+        self.release_interface(id, instance);
+        Ok(())
+    }
+
+    /// From now on it is nobody's.
+    pub(super) fn release_interface(&mut self, id: NetworkInterfaceId, instance: InstanceId) {
+        if let Some(holder) = self.instances.get_mut(&instance) {
+            holder.network_interfaces.retain(|other| *other != id);
+        }
+        if let Some(eni) = self.network_interfaces.get_mut(&id) {
+            eni.attachment = None;
+        }
+    }
+
+    fn device_index(&self, id: NetworkInterfaceId) -> Option<u8> {
+        self.network_interfaces.get(&id)?.device_index()
+    }
+
+    /// An instance's interface of this device index.
+    #[must_use]
+    pub fn interface_at(&self, instance: &Instance, device_index: u8) -> Option<NetworkInterfaceId> {
+        let is_it = |id: &&NetworkInterfaceId| self.device_index(**id) == Some(device_index);
+        instance.network_interfaces.iter().find(is_it).copied()
     }
 
     /// An interface goes; an Elastic IP address that it had stays, free (NAT-32).
@@ -201,13 +297,13 @@ impl World {
 
     /// SDC-0, NAT-4: what AWS made for a gateway isn't the customer's to change.
     pub(super) fn refuse_requester_managed(&self, eni: &NetworkInterface) -> Result<(), Refusal> {
-        match eni.attachment {
-            Attachment::Instance { .. } => Ok(()),
-            Attachment::NatGateway(_) => {
-                let message = format!("You do not have permission to modify {}, which a NAT gateway manages", eni.id);
-                Err(Refusal::new(ErrorCode::OperationNotPermitted, "NetworkInterfaceId", message))
-            }
-        }
+        let manager = match eni.attachment {
+            None | Some(Attachment::Instance { .. }) => return Ok(()),
+            Some(Attachment::NatGateway(_)) => "a NAT gateway",
+            Some(Attachment::LoadBalancer(_)) => "a load balancer",
+        };
+        let message = format!("You do not have permission to modify {}, which {manager} manages", eni.id);
+        Err(Refusal::new(ErrorCode::OperationNotPermitted, "NetworkInterfaceId", message))
     }
 
     /// The addresses that a new interface in `subnet` gets: first the wanted one if it is free, else the lowest free
@@ -265,18 +361,28 @@ impl World {
     pub(super) fn holder_name(&self, eni: NetworkInterfaceId) -> String {
         let Some(eni) = self.network_interfaces.get(&eni) else { return eni.to_string() };
         let (kind, id, tags) = match eni.attachment {
-            Attachment::Instance { instance, .. } => {
+            Some(Attachment::Instance { instance, .. }) => {
                 ("instance", instance.to_string(), self.instances.get(&instance).map(|i| &i.tags))
             }
-            Attachment::NatGateway(nat) => {
+            Some(Attachment::NatGateway(nat)) => {
                 ("NAT gateway", nat.to_string(), self.nat_gateways.get(&nat).map(|n| &n.tags))
             }
+            Some(Attachment::LoadBalancer(_)) | None => ("network interface", eni.id.to_string(), Some(&eni.tags)),
         };
         match tags.and_then(Tags::name) {
             Some(name) => format!("{kind} {name} ({id})"),
             None => format!("{kind} {id}"),
         }
     }
+}
+
+/// Interfaces per instance.
+pub(super) fn check_interfaces(count: usize) -> Result<(), Refusal> {
+    if count <= INTERFACES_PER_INSTANCE {
+        return Ok(());
+    }
+    let message = format!("The number of network interfaces exceeds {INTERFACES_PER_INSTANCE}");
+    Err(Refusal::new(ErrorCode::AttachmentLimitExceeded, "NetworkInterface", message))
 }
 
 fn check_count(addresses: usize) -> Result<(), Refusal> {

@@ -368,7 +368,7 @@ impl<'a> Oracle<'a> {
             RouteTarget::NatGateway(nat) => self.eni(self.world.nat_gateway(nat).unwrap().network_interface),
             RouteTarget::NetworkInterface(eni) => self.eni(eni),
         };
-        if let Attachment::NatGateway(nat) = target.attachment
+        if let Some(Attachment::NatGateway(nat)) = target.attachment
             && packet.src == target.private_ip
         {
             return Fate::Dropped(Place::Loop(nat)); // NAT-24
@@ -390,7 +390,7 @@ impl<'a> Oracle<'a> {
         if trip.way.len() > MOST_HOPS {
             return Fate::Dropped(Place::Endless);
         }
-        if let Attachment::NatGateway(nat) = eni.attachment {
+        if let Some(Attachment::NatGateway(nat)) = eni.attachment {
             return self.nat(nat, eni, packet, trip);
         }
         if eni.source_dest_check && packet.dst != eni.private_ip {
