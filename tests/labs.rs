@@ -29,5 +29,7 @@ mod link;
 mod machine;
 #[path = "articles/nat_gateway_east_west.rs"]
 mod nat_gateway_east_west;
+#[path = "scenarios/site_to_site_vpn.rs"]
+mod site_to_site_vpn;
 #[path = "scenarios/two_tier_web.rs"]
 mod two_tier_web;

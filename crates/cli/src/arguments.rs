@@ -46,7 +46,8 @@ fn points(typed: &OsStr) -> Vec<CompletionCandidate> {
         let instances = status.instances.into_iter().map(|instance| instance.name);
         let nats = status.nat_gateways.into_iter().map(|nat| nat.name);
         let nats = nats.flat_map(|nat| ["", "/inside", "/outside"].map(|side| format!("{nat}{side}")));
-        instances.chain(nats).chain(status.internet_gateways.into_iter().map(|igw| igw.name))
+        let gateways = status.internet_gateways.into_iter().chain(status.vpn_gateways).map(|gateway| gateway.name);
+        instances.chain(nats).chain(gateways)
     });
     beginning_with(typed, points.chain(["drops".to_owned()]))
 }
@@ -248,7 +249,7 @@ pub enum Command {
     ///
     /// Points: an instance, INSTANCE/eth1, an interface's id or private address: what it sends and what is delivered to
     /// it. A NAT gateway: both its sides, or one as NAME/inside (from and to clients) or NAME/outside (to and from
-    /// destinations). An internet gateway. The word drops: whatever is dropped, as it came to the hop that dropped it,
+    /// destinations). An internet gateway, a virtual private gateway. The word drops: whatever is dropped, as it came to the hop that dropped it,
     /// with the reason as the packet's comment.
     ///
     /// Any number of points; each is an interface of the file. What a full buffer loses is counted, and said at the end.
@@ -527,6 +528,8 @@ pub enum Kind {
     NatGateway,
     NetworkInterface,
     InternetGateway,
+    VpnGateway,
+    VpnConnection,
     ElasticIp,
 }
 
@@ -540,6 +543,8 @@ impl Kind {
             Self::NatGateway => "DescribeNatGateways",
             Self::NetworkInterface => "DescribeNetworkInterfaces",
             Self::InternetGateway => "DescribeInternetGateways",
+            Self::VpnGateway => "DescribeVpnGateways",
+            Self::VpnConnection => "DescribeVpnConnections",
             Self::ElasticIp => "DescribeAddresses",
         }
     }
@@ -565,6 +570,8 @@ impl From<Kind> for Described {
             Kind::NatGateway => Self::NatGateway,
             Kind::NetworkInterface => Self::NetworkInterface,
             Kind::InternetGateway => Self::InternetGateway,
+            Kind::VpnGateway => Self::VpnGateway,
+            Kind::VpnConnection => Self::VpnConnection,
             Kind::ElasticIp => Self::ElasticIp,
         }
     }

@@ -11,6 +11,7 @@ use minivpc_control::{Finding, Health};
 /// One line of counts.
 pub fn summary(summary: &Summary) -> String {
     let Summary { vpcs, subnets, instances, nat_gateways, internet_gateways, hosts, .. } = *summary;
+    let Summary { vpn_gateways, customer_sites, site_hosts, .. } = *summary;
     let counts = [
         (vpcs, "VPC"),
         (subnets, "subnet"),
@@ -18,6 +19,9 @@ pub fn summary(summary: &Summary) -> String {
         (nat_gateways, "NAT gateway"),
         (internet_gateways, "internet gateway"),
         (hosts, "internet host"),
+        (vpn_gateways, "virtual private gateway"),
+        (customer_sites, "customer site"),
+        (site_hosts, "site host"),
     ];
     let words = counts.iter().filter(|(count, _)| *count > 0).map(|(count, thing)| {
         let plural = if *count == 1 { "" } else { "s" };
@@ -103,6 +107,18 @@ pub fn status(status: &Status) -> String {
         let rows = status.internet_gateways.iter().map(|igw| vec![igw.name.clone(), igw.vpc.clone(), igw.id.clone()]);
         let _ = write!(text, "\n{}", columns(&["INTERNET GATEWAY", "VPC", "ID"], rows));
     }
+    if !status.vpn_gateways.is_empty() {
+        let rows = status.vpn_gateways.iter().map(|vgw| vec![vgw.name.clone(), vgw.vpc.clone(), vgw.id.clone()]);
+        let _ = write!(text, "\n{}", columns(&["VIRTUAL PRIVATE GATEWAY", "VPC", "ID"], rows));
+    }
+    if !status.customer_sites.is_empty() {
+        let rows = status.customer_sites.iter().map(|site| {
+            let blocks = site.static_routes.join(", ");
+            vec![site.name.clone(), blocks, site.router.clone(), site.vpn_gateway.clone(), site.id.clone()]
+        });
+        let header = ["CUSTOMER SITE", "BLOCKS", "ROUTER", "VIRTUAL PRIVATE GATEWAY", "ID"];
+        let _ = write!(text, "\n{}", columns(&header, rows));
+    }
     if !status.hosts.is_empty() {
         let count = |link: Option<u64>| link.map_or_else(|| "-".to_owned(), |count| count.to_string());
         let rows = status.hosts.iter().map(|host| {
@@ -115,7 +131,7 @@ pub fn status(status: &Status) -> String {
                 count(link.map(|link| link.engine_too_slow)),
             ]
         });
-        let header = ["INTERNET HOST", "ADDRESS", "RECEIVED", "SENT", "ENGINE TOO SLOW"];
+        let header = ["HOST OUTSIDE", "ADDRESS", "RECEIVED", "SENT", "ENGINE TOO SLOW"];
         let _ = write!(text, "\n{}", columns(&header, rows));
     }
     let Status { lab, up_seconds, connections, drops, engine_deaths, engine_seconds, .. } = status;

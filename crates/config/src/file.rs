@@ -70,13 +70,14 @@ pub struct LabFile {
     pub network_interfaces: Entries<NetworkInterface>,
     pub instances: Entries<Instance>,
     pub internet: Internet,
+    pub customer_sites: Entries<CustomerSite>,
     /// The first key that isn't one of these.
     pub unknown: Option<Spanned<String>>,
 }
 
 impl LabFile {
     pub const KEYS: &'static [&'static str] =
-        &["lab", "region", "vpcs", "elastic_ips", "network_interfaces", "instances", "internet"];
+        &["lab", "region", "vpcs", "elastic_ips", "network_interfaces", "instances", "internet", "customer_sites"];
 }
 
 // Derived, `deny_unknown_fields` would refuse the author's own keys, and without it a misspelt one would be ignored.
@@ -100,6 +101,7 @@ impl<'de> Deserialize<'de> for LabFile {
                         "elastic_ips" => file.elastic_ips = map.next_value()?,
                         "network_interfaces" => file.network_interfaces = map.next_value()?,
                         "instances" => file.instances = map.next_value()?,
+                        "customer_sites" => file.customer_sites = map.next_value()?,
                         "internet" => file.internet = map.next_value::<Option<_>>()?.unwrap_or_default(),
                         own => {
                             if !own.starts_with("x-") && file.unknown.is_none() {
@@ -126,6 +128,7 @@ pub struct Vpc {
     /// R-37, which nobody could try on AWS.
     #[serde(default)]
     pub igw_asymmetric_return: AsymmetricReturn,
+    pub virtual_private_gateway: Option<VirtualPrivateGateway>,
     #[serde(default)]
     pub subnets: Entries<Subnet>,
     #[serde(default)]
@@ -143,6 +146,17 @@ pub struct Vpc {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InternetGateway {
+    pub name: Spanned<String>,
+    pub id: Option<Spanned<String>>,
+    /// Its edge association.
+    pub route_table: Option<Spanned<String>>,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VirtualPrivateGateway {
     pub name: Spanned<String>,
     pub id: Option<Spanned<String>>,
     /// Its edge association.
@@ -207,6 +221,9 @@ pub struct RouteTable {
     pub main: bool,
     #[serde(default)]
     pub routes: Routes,
+    /// Virtual private gateways whose routes it has, too.
+    #[serde(default)]
+    pub propagating_vgws: Vec<Spanned<String>>,
     #[serde(default)]
     pub tags: Tags,
 }
@@ -286,6 +303,24 @@ pub struct ElasticIp {
 pub struct Internet {
     #[serde(default)]
     pub hosts: Entries<Host>,
+}
+
+/// A network of a customer's at the far end of a VPN connection with static routes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomerSite {
+    /// Of the VPN connection.
+    pub id: Option<Spanned<String>>,
+    /// Where that ends on AWS.
+    pub virtual_private_gateway: Spanned<String>,
+    /// Its blocks: the connection's static routes.
+    pub cidrs: Vec<Spanned<Cidr>>,
+    /// The customer's router; the first address of the first block if none is given.
+    pub router: Option<Spanned<Value<std::net::Ipv4Addr>>>,
+    #[serde(default)]
+    pub hosts: Entries<Host>,
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 #[derive(Debug, Deserialize)]

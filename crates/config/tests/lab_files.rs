@@ -251,9 +251,9 @@ fn mistakes_of_writing_show_their_place_and_a_way_out() {
             "",
         ),
         (
-            changed("lab: nat", "customer_sites: {}\nlab: nat"),
-            "customer_sites",
-            "'customer_sites' isn't supported",
+            changed("lab: nat", "transit_gateways: {}\nlab: nat"),
+            "transit_gateways",
+            "'transit_gateways' isn't supported",
             "remove it",
         ),
         (changed("lab: nat-gateway-east-west", "lab: ../etc"), "../etc", "'../etc' can't be the name", "letters"),

@@ -93,6 +93,8 @@ impl Answers<'_> {
             hosts: self.views.hosts(&links),
             nat_gateways: self.views.nat_gateways(state, now),
             internet_gateways: self.views.internet_gateways(),
+            vpn_gateways: self.views.vpn_gateways(),
+            customer_sites: self.views.customer_sites(),
             connections: state.connections(now.tick()).len(),
             drops: drops.iter().map(|dropped| dropped.count).sum(),
             tables: {
@@ -218,7 +220,7 @@ impl Answers<'_> {
         let snapshot = self.views.snapshot;
         let ip = snapshot.ip(to);
         match (snapshot.port(from), snapshot.port(to)) {
-            (Port::Host(_), Port::Eni(eni)) => {
+            (Port::Host(host), Port::Eni(eni)) if snapshot.host(host).site.is_none() => {
                 snapshot.public_of(snapshot.subnet(snapshot.eni(eni).subnet).vpc, ip).unwrap_or(ip)
             }
             _ => ip,
@@ -228,19 +230,32 @@ impl Answers<'_> {
     /// An instance or host by its name.
     fn name_of(&self, port: u16) -> String {
         let name = self.views.snapshot.name(port);
-        name.split('/').next().unwrap_or(name).to_owned()
+        match self.views.snapshot.port(port) {
+            Port::Eni(_) => name.split('/').next().unwrap_or(name).to_owned(),
+            Port::Host(_) => name.to_owned(),
+        }
     }
 
     /// Whoever has an address, as it is seen at a port.
     fn name_of_address(&self, port: u16, address: IpAddr) -> String {
         let snapshot = self.views.snapshot;
-        let near = match snapshot.port(port) {
-            Port::Eni(eni) => snapshot.owner(snapshot.subnet(snapshot.eni(eni).subnet).vpc, address),
-            Port::Host(_) => None,
+        // With the same address several may be in several sites and VPCs: who is near is meant.
+        let (vpc, site) = match snapshot.port(port) {
+            Port::Eni(eni) => {
+                let vpc = snapshot.subnet(snapshot.eni(eni).subnet).vpc;
+                let vgw = snapshot.vgws.iter().find(|vgw| vgw.vpc == vpc);
+                (Some(vpc), vgw.and_then(|vgw| vgw.site_of(address)))
+            }
+            Port::Host(host) => {
+                let site = snapshot.host(host).site;
+                (site.map(|site| snapshot.vgw(snapshot.site(site).vgw).vpc), site)
+            }
         };
+        let near = vpc.and_then(|vpc| snapshot.owner(vpc, address));
         let public = || snapshot.public(address).map(|public| public.eni);
-        let host = || snapshot.host_at(address).map(|host| snapshot.port_of_host(host));
-        near.or_else(public).or_else(host).map_or_else(|| address.to_string(), |port| self.name_of(port))
+        let at = |site| snapshot.host_at(site, address).map(|host| snapshot.port_of_host(host));
+        let found = near.or_else(|| at(Some(site?))).or_else(public).or_else(|| at(None));
+        found.map_or_else(|| address.to_string(), |port| self.name_of(port))
     }
 
     fn metrics(&self, kind: Described, name: &str) -> Answer {
@@ -263,6 +278,8 @@ impl Answers<'_> {
             | Described::NetworkAcl
             | Described::SecurityGroup
             | Described::InternetGateway
+            | Described::VpnGateway
+            | Described::VpnConnection
             | Described::ElasticIp => Err("only NAT gateways and network interfaces have metrics".into()),
         }
     }
@@ -284,6 +301,12 @@ impl Answers<'_> {
             }
             Described::InternetGateway => {
                 describe::internet_gateway(world, world.find_internet_gateway(None, name).map_err(not_found)?)
+            }
+            Described::VpnGateway => {
+                describe::vpn_gateway(world, world.find_vpn_gateway(None, name).map_err(not_found)?)
+            }
+            Described::VpnConnection => {
+                describe::vpn_connection(world, world.find_vpn_connection(None, name).map_err(not_found)?)
             }
             Described::ElasticIp => describe::elastic_ip(world, world.find_elastic_ip(None, name).map_err(not_found)?),
             Described::NetworkInterface => {

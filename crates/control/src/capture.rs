@@ -103,6 +103,8 @@ fn words(reason: DropReason, by: Component) -> String {
         Component::NetworkAcl(id) => id.to_string(),
         Component::NatGateway(id) => id.to_string(),
         Component::InternetGateway(id) => id.to_string(),
+        Component::VpnGateway(id) => id.to_string(),
+        Component::VpnConnection(id) => format!("the router at the far end of {id}"),
         Component::Host(id) => id.to_string(),
         Component::Internet => "the internet".to_owned(),
     };
@@ -268,7 +270,7 @@ fn find(world: &World, snapshot: &Snapshot, text: &str) -> Result<Vec<Place>, Fa
     }
     let gone = || Failure::Refused(format!("'{text}' was deleted"));
     if let Ok(GuestId::Host(id)) = world.find_guest(text) {
-        let name = world.host(id).map_or_else(|_| id.to_string(), |host| host.name.clone());
+        let name = world.host(id).map_or_else(|_| id.to_string(), |host| world.host_name(host));
         return Ok(vec![Place { point: Point::Host(id), name, id: id.to_string() }]);
     }
     match (world.find_passed(text), side) {
@@ -284,6 +286,11 @@ fn find(world: &World, snapshot: &Snapshot, text: &str) -> Result<Vec<Place>, Fa
             RouteTarget::InternetGateway(id) => {
                 let igw = snapshot.igws.iter().find(|igw| igw.id == id).ok_or_else(gone)?;
                 let (point, name) = (Point::InternetGateway(id), igw.name.clone());
+                Ok(vec![Place { point, name, id: id.to_string() }])
+            }
+            RouteTarget::VpnGateway(id) => {
+                let vgw = snapshot.vgws.iter().find(|vgw| vgw.id == id).ok_or_else(gone)?;
+                let (point, name) = (Point::VpnGateway(id), vgw.name.clone());
                 Ok(vec![Place { point, name, id: id.to_string() }])
             }
             // No name names it.

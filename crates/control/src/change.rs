@@ -51,6 +51,7 @@ fn target(target: RouteTarget) -> String {
     match target {
         RouteTarget::Local => "local".to_owned(),
         RouteTarget::InternetGateway(id) => id.to_string(),
+        RouteTarget::VpnGateway(id) => id.to_string(),
         RouteTarget::NatGateway(id) => id.to_string(),
         RouteTarget::NetworkInterface(id) => id.to_string(),
     }
@@ -83,6 +84,8 @@ named! {
     VpcId, "vpc", vpc;
     SubnetId, "subnet", subnet;
     InternetGatewayId, "internet-gateway", internet_gateway;
+    VpnGatewayId, "vpn-gateway", vpn_gateway;
+    VpnConnectionId, "customer-site", vpn_connection;
     RouteTableId, "route-table", route_table;
     NetworkAclId, "network-acl", network_acl;
     AllocationId, "elastic-ip", address;
@@ -100,7 +103,17 @@ impl Named for SecurityGroupId {
 impl Named for HostId {
     const KIND: &'static str = "host";
     fn name(&self, world: &World) -> Option<String> {
-        Some(world.host(*self).ok()?.name.clone())
+        Some(world.host_name(world.host(*self).ok()?))
+    }
+}
+
+impl Named for GatewayId {
+    const KIND: &'static str = "gateway";
+    fn name(&self, world: &World) -> Option<String> {
+        match self {
+            Self::Internet(id) => id.name(world),
+            Self::Vpn(id) => id.name(world),
+        }
     }
 }
 
@@ -164,6 +177,25 @@ impl Words<'_> {
             Op::DeleteSubnet(id) => self.line("-", "DeleteSubnet", id, none()),
             Op::AttachInternetGateway(new) => self.line("+", "AttachInternetGateway", &new.id, none()),
             Op::DetachInternetGateway(id) => self.line("-", "DetachInternetGateway", id, none()),
+            Op::AttachVpnGateway(new) => self.line("+", "AttachVpnGateway", &new.id, none()),
+            Op::DetachVpnGateway(id) => self.line("-", "DetachVpnGateway", id, none()),
+            Op::CreateVpnConnection(new) => {
+                let blocks: Vec<_> = new.static_routes.iter().map(ToString::to_string).collect();
+                self.line("+", "CreateVpnConnection", &new.id, blocks.join(", "))
+            }
+            Op::DeleteVpnConnection(id) => self.line("-", "DeleteVpnConnection", id, none()),
+            Op::CreateVpnConnectionRoute { connection, destination } => {
+                self.line("+", "CreateVpnConnectionRoute", connection, destination.to_string())
+            }
+            Op::DeleteVpnConnectionRoute { connection, destination } => {
+                self.line("-", "DeleteVpnConnectionRoute", connection, destination.to_string())
+            }
+            Op::EnableVgwRoutePropagation { route_table, gateway } => {
+                self.line("~", "EnableVgwRoutePropagation", route_table, format!("from {}", self.name(gateway)))
+            }
+            Op::DisableVgwRoutePropagation { route_table, gateway } => {
+                self.line("~", "DisableVgwRoutePropagation", route_table, format!("from {}", self.name(gateway)))
+            }
             Op::CreateRouteTable { id, .. } => self.line("+", "CreateRouteTable", id, none()),
             Op::DeleteRouteTable(id) => self.line("-", "DeleteRouteTable", id, none()),
             Op::CreateRoute { route_table, destination, target: to, .. } => {

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use minivpc_model::{
     AllocationId, Association, Attachment, Connectivity, InternetGatewayId, LoadBalancer, NatGatewayId,
     NetworkAclEntry, NetworkAclId, NetworkInterfaceId, Peer, PortRange, Refusal, RouteOrigin, RouteState, RouteTableId,
-    RouteTarget, RuleAction, SecurityGroupId, SecurityGroupRule, Tags, Traffic, World,
+    RouteTarget, RuleAction, SecurityGroupId, SecurityGroupRule, Tags, Traffic, VpnConnectionId, VpnGatewayId, World,
 };
 use serde_json::{Map, Value, json};
 
@@ -23,23 +23,25 @@ pub fn route_table(world: &World, id: RouteTableId) -> Result<Value, Refusal> {
         let (table, subnet) = (id.to_string(), subnet.id.to_string());
         associations.push(json!({ "Main": false, "RouteTableId": table, "SubnetId": subnet }));
     }
-    for gateway in world.internet_gateways().filter(|gateway| gateway.route_table == Some(id)) {
-        let (table, gateway) = (id.to_string(), gateway.id.to_string());
+    for (gateway, _) in world.edge_associations().filter(|(_, table)| *table == id) {
+        let (table, gateway) = (id.to_string(), gateway.to_string());
         associations.push(json!({ "Main": false, "RouteTableId": table, "GatewayId": gateway }));
     }
     // The most specific first, as AWS prints them.
-    let mut routes: Vec<_> = table.routes.iter().collect();
+    let mut routes = world.routes(table);
     routes.sort_by_key(|route| std::cmp::Reverse(route.destination.prefix_len()));
-    let route = |route: &&minivpc_model::Route| {
+    let route = |route: &minivpc_model::Route| {
         let (key, target) = match route.target {
             RouteTarget::Local => ("GatewayId", "local".to_owned()),
             RouteTarget::InternetGateway(id) => ("GatewayId", id.to_string()),
+            RouteTarget::VpnGateway(id) => ("GatewayId", id.to_string()),
             RouteTarget::NatGateway(id) => ("NatGatewayId", id.to_string()),
             RouteTarget::NetworkInterface(id) => ("NetworkInterfaceId", id.to_string()),
         };
         let origin = match route.route_origin {
             RouteOrigin::CreateRouteTable => "CreateRouteTable",
             RouteOrigin::CreateRoute => "CreateRoute",
+            RouteOrigin::EnableVgwRoutePropagation => "EnableVgwRoutePropagation",
         };
         let state = match world.route_state(route) {
             RouteState::Active => "active",
@@ -48,8 +50,11 @@ pub fn route_table(world: &World, id: RouteTableId) -> Result<Value, Refusal> {
         json!({ "DestinationCidrBlock": route.destination.to_string(), key: target, "Origin": origin, "State": state })
     };
     let routes: Vec<_> = routes.iter().map(route).collect();
+    let propagating: Vec<_> =
+        table.propagating_vgws.iter().map(|vgw| json!({ "GatewayId": vgw.to_string() })).collect();
     Ok(json!({ "RouteTables": [{
         "Associations": associations,
+        "PropagatingVgws": propagating,
         "RouteTableId": id.to_string(),
         "Routes": routes,
         "Tags": tags(&table.tags),
@@ -301,6 +306,40 @@ pub fn internet_gateway(world: &World, id: InternetGatewayId) -> Result<Value, R
         "Attachments": [{ "State": "available", "VpcId": gateway.vpc.to_string() }],
         "InternetGatewayId": id.to_string(),
         "Tags": tags(&gateway.tags),
+    }]}))
+}
+
+/// `DescribeVpnGateways` of one.
+///
+/// # Errors
+/// When there is no such gateway.
+pub fn vpn_gateway(world: &World, id: VpnGatewayId) -> Result<Value, Refusal> {
+    let gateway = world.vpn_gateway(id)?;
+    Ok(json!({ "VpnGateways": [{
+        "State": "available",
+        "Tags": tags(&gateway.tags),
+        "Type": "ipsec.1",
+        "VpcAttachments": [{ "State": "attached", "VpcId": gateway.vpc.to_string() }],
+        "VpnGatewayId": id.to_string(),
+    }]}))
+}
+
+/// `DescribeVpnConnections` of one.
+///
+/// # Errors
+/// When there is no such connection.
+pub fn vpn_connection(world: &World, id: VpnConnectionId) -> Result<Value, Refusal> {
+    let connection = world.vpn_connection(id)?;
+    let route = |block: &ipnet::Ipv4Net| json!({ "DestinationCidrBlock": block.to_string(), "State": "available" });
+    Ok(json!({ "VpnConnections": [{
+        "Category": "VPN",
+        "Options": { "StaticRoutesOnly": true },
+        "Routes": connection.static_routes.iter().map(route).collect::<Vec<_>>(),
+        "State": "available",
+        "Tags": tags(&connection.tags),
+        "Type": "ipsec.1",
+        "VpnConnectionId": id.to_string(),
+        "VpnGatewayId": connection.vpn_gateway.to_string(),
     }]}))
 }
 

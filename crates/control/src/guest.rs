@@ -93,7 +93,7 @@ pub(crate) fn serials(world: &World, id: GuestId) -> Vec<Serial> {
 pub(crate) fn spec(lab: &Lab, directory: &Path, id: GuestId, backend: Backend) -> Result<GuestSpec, Refusal> {
     let (hostname, default_ttl, interfaces) = match id {
         GuestId::Instance(id) => of_instance(&lab.world, lab.world.instance(id)?)?,
-        GuestId::Host(id) => of_host(lab.world.host(id)?),
+        GuestId::Host(id) => of_host(&lab.world, lab.world.host(id)?),
     };
     let guest = lab.guests.get(&id).cloned().unwrap_or_default();
     let minivpc_config::Guest { sysctls, plain_network, control, .. } = guest;
@@ -127,15 +127,24 @@ fn of_instance(world: &World, instance: &Instance) -> Result<Parts, Refusal> {
     Ok((hostname, instance.image.default_ttl(), interfaces))
 }
 
-/// A host is alone on its link: its router has the next address in a block of two (RFC 3021).
-fn of_host(host: &Host) -> Parts {
+/// A host is alone on its link: its router has the next address in a block of two (RFC 3021), or in a site the router's
+/// own address in the block that both are in. Whoever it takes for a neighbour, the router answers for.
+fn of_host(world: &World, host: &Host) -> Parts {
+    let alone = (HOST_PREFIX, Ipv4Addr::from(u32::from(host.address) ^ 1));
+    let site = host.site.and_then(|site| world.vpn_connection(site).ok());
+    let together = site.and_then(|site| {
+        let mut blocks = site.static_routes.iter();
+        let block = blocks.find(|block| block.contains(&host.address) && block.contains(&site.router))?;
+        Some((block.prefix_len(), site.router))
+    });
+    let (prefix, gateway) = together.unwrap_or(alone);
     let interface = InterfaceSpec {
         name: "eth0".to_owned(),
         mac: host.mac.0,
         address: host.address,
         secondary: Vec::new(),
-        prefix: HOST_PREFIX,
-        gateway: Ipv4Addr::from(u32::from(host.address) ^ 1),
+        prefix,
+        gateway,
         mtu: INTERNET_MTU,
     };
     (host.name.clone(), HOST_TTL, vec![interface])

@@ -184,6 +184,8 @@ pub enum Described {
     NatGateway,
     NetworkInterface,
     InternetGateway,
+    VpnGateway,
+    VpnConnection,
     ElasticIp,
 }
 

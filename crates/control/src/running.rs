@@ -238,7 +238,7 @@ impl Running {
         file: LabFile,
         restarted: &BTreeSet<GuestId>,
     ) -> Result<(), Failure> {
-        let names = next.world.hosts().map(|host| (host.address, host.name.clone())).collect();
+        let names = next.world.internet_hosts().map(|host| (host.address, host.name.clone())).collect();
         self.keeper.outside(Outside { authority: self.authority.certificate().to_owned(), names })?;
         let mut guests = BTreeMap::new();
         let mut undo = Undo { keeper: &self.keeper, made: Vec::new(), assigned: Vec::new() };

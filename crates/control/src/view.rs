@@ -18,7 +18,11 @@ pub struct Summary {
     pub instances: usize,
     pub nat_gateways: usize,
     pub internet_gateways: usize,
+    pub vpn_gateways: usize,
+    pub customer_sites: usize,
+    /// Those of the internet.
     pub hosts: usize,
+    pub site_hosts: usize,
 }
 
 impl Summary {
@@ -31,7 +35,10 @@ impl Summary {
             instances: world.instances().count(),
             nat_gateways: world.nat_gateways().count(),
             internet_gateways: world.internet_gateways().count(),
-            hosts: world.hosts().count(),
+            vpn_gateways: world.vpn_gateways().count(),
+            customer_sites: world.vpn_connections().count(),
+            hosts: world.internet_hosts().count(),
+            site_hosts: world.hosts().count() - world.internet_hosts().count(),
         }
     }
 }
@@ -56,8 +63,12 @@ pub struct Status {
     /// Its NAT gateways.
     pub nat_gateways: Vec<NatGatewayStatus>,
     /// Its internet gateways.
-    pub internet_gateways: Vec<InternetGatewayStatus>,
-    /// The hosts of its internet.
+    pub internet_gateways: Vec<GatewayStatus>,
+    /// Its virtual private gateways.
+    pub vpn_gateways: Vec<GatewayStatus>,
+    /// What is at the far end of its VPN connections.
+    pub customer_sites: Vec<SiteStatus>,
+    /// The hosts of its internet and of its customers' sites.
     pub hosts: Vec<HostStatus>,
     /// Tracked connections of all interfaces.
     pub connections: usize,
@@ -242,22 +253,39 @@ impl NatGatewayMetrics {
     }
 }
 
-/// An internet gateway.
+/// An internet gateway or a virtual private gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(missing_docs)] // AWS's names.
-pub struct InternetGatewayStatus {
+pub struct GatewayStatus {
     pub name: String,
     pub id: String,
     pub vpc: String,
 }
 
-/// A host of the internet.
+/// A customer's site with its VPN connection.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SiteStatus {
+    /// Its name.
+    pub name: String,
+    /// The VPN connection's id.
+    pub id: String,
+    /// The virtual private gateway at the other end.
+    pub vpn_gateway: String,
+    /// Its blocks, which are the connection's static routes.
+    pub static_routes: Vec<String>,
+    /// The address of its router.
+    pub router: String,
+}
+
+/// A host outside all VPCs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HostStatus {
-    /// Its name.
+    /// Its name; `SITE/NAME` in a site.
     pub name: String,
     /// Its id.
     pub id: String,
+    /// In which customer's site it is; none is the internet.
+    pub site: Option<String>,
     /// Its address.
     pub address: String,
     /// Its link's counters, seen from the host.
@@ -441,7 +469,7 @@ pub struct JourneyView {
 /// One hop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepView {
-    /// `eni`, `sg`, `rtr`, `rtb`, `acl`, `nat`, `igw`.
+    /// `eni`, `sg`, `rtr`, `rtb`, `acl`, `nat`, `igw`, `vgw`, `site`, `net`, `host`.
     pub hop: String,
     /// The component's name.
     pub name: String,

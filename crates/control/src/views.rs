@@ -107,8 +107,14 @@ impl Views<'_> {
             Component::InternetGateway(id) => {
                 named("internet-gateway", id.to_string(), world.internet_gateway(id).ok().map(|igw| &igw.tags))
             }
+            Component::VpnGateway(id) => {
+                named("vpn-gateway", id.to_string(), world.vpn_gateway(id).ok().map(|vgw| &vgw.tags))
+            }
+            Component::VpnConnection(id) => {
+                named("customer-site", id.to_string(), world.vpn_connection(id).ok().map(|site| &site.tags))
+            }
             Component::Host(id) => {
-                let name = world.host(id).map_or_else(|_| String::new(), |host| host.name.clone());
+                let name = world.host(id).map_or_else(|_| String::new(), |host| world.host_name(host));
                 vec![Resource { kind: "host".to_owned(), id: id.to_string(), name }]
             }
             Component::Internet => {
@@ -189,27 +195,49 @@ impl Views<'_> {
         world.nat_gateways().filter(|nat| nat.is_available()).map(gateway).collect()
     }
 
-    /// All hosts of the internet; `links` are the counters by guest.
+    /// All hosts outside the VPCs; `links` are the counters by guest.
     pub fn hosts(&self, links: &HashMap<String, Vec<LinkStats>>) -> Vec<HostStatus> {
+        let world = &self.lab.world;
+        let site = |id| world.vpn_connection(id).map_or_else(|_| String::new(), |site| name(&site.tags));
         let host = |host: &minivpc_model::Host| HostStatus {
-            name: host.name.clone(),
+            name: world.host_name(host),
             id: host.id.to_string(),
+            site: host.site.map(site),
             address: host.address.to_string(),
             link: links.get(&host.id.to_string()).and_then(|links| links.first()).cloned(),
         };
-        let mut all: Vec<_> = self.lab.world.hosts().map(host).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut all: Vec<_> = world.hosts().map(host).collect();
+        all.sort_by(|a, b| (&a.site, &a.name).cmp(&(&b.site, &b.name)));
         all
     }
 
-    pub fn internet_gateways(&self) -> Vec<InternetGatewayStatus> {
+    pub fn internet_gateways(&self) -> Vec<GatewayStatus> {
+        let all = self.lab.world.internet_gateways();
+        all.map(|igw| self.gateway(&igw.tags, igw.id.to_string(), igw.vpc)).collect()
+    }
+
+    pub fn vpn_gateways(&self) -> Vec<GatewayStatus> {
+        let all = self.lab.world.vpn_gateways();
+        all.map(|vgw| self.gateway(&vgw.tags, vgw.id.to_string(), vgw.vpc)).collect()
+    }
+
+    fn gateway(&self, tags: &minivpc_model::Tags, id: String, vpc: minivpc_model::VpcId) -> GatewayStatus {
+        let vpc = self.lab.world.vpc(vpc).map_or_else(|_| String::new(), |vpc| name(&vpc.tags));
+        GatewayStatus { name: name(tags), id, vpc }
+    }
+
+    pub fn customer_sites(&self) -> Vec<SiteStatus> {
         let world = &self.lab.world;
-        let gateway = |igw: &minivpc_model::InternetGateway| InternetGatewayStatus {
-            name: name(&igw.tags),
-            id: igw.id.to_string(),
-            vpc: world.vpc(igw.vpc).map_or_else(|_| String::new(), |vpc| name(&vpc.tags)),
+        let site = |connection: &minivpc_model::VpnConnection| SiteStatus {
+            name: name(&connection.tags),
+            id: connection.id.to_string(),
+            vpn_gateway: world
+                .vpn_gateway(connection.vpn_gateway)
+                .map_or_else(|_| String::new(), |vgw| name(&vgw.tags)),
+            static_routes: connection.static_routes.iter().map(ToString::to_string).collect(),
+            router: connection.router.to_string(),
         };
-        world.internet_gateways().map(gateway).collect()
+        world.vpn_connections().map(site).collect()
     }
 }
 

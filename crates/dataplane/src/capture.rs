@@ -14,11 +14,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use minivpc_model::{HostId, InternetGatewayId, NatGatewayId, NetworkInterfaceId};
+use minivpc_model::{HostId, InternetGatewayId, NatGatewayId, NetworkInterfaceId, VpnGatewayId};
 use minivpc_packet::{Edit, Frame, Headers, Mac, Malformed, Parsed};
 
 use crate::drop::DropReason;
-use crate::explain::{Component, IgwAct, NatAct, Quiet, Recorder, Step};
+use crate::explain::{Component, IgwAct, NatAct, Quiet, Recorder, Step, VgwAct};
 use crate::snapshot::{Port, Snapshot};
 use crate::walk::{At, Verdict};
 use crate::{Engine, Now, Sent, Walked};
@@ -34,6 +34,8 @@ pub enum Point {
     NatGateway(NatGatewayId, Side),
     /// What comes to an internet gateway, and what leaves it.
     InternetGateway(InternetGatewayId),
+    /// What comes to a virtual private gateway, and what leaves it.
+    VpnGateway(VpnGatewayId),
     /// What is dropped, wherever that is, as it came to the hop that dropped it.
     Drops,
 }
@@ -251,6 +253,13 @@ impl Recorder for Watch<'_> {
                     self.see(point, Bound::Out, after);
                 }
             }
+            Step::VpnGateway { vgw, act } => {
+                let point = Point::VpnGateway(self.snapshot.vgw(vgw).id);
+                self.see(point, Bound::In, before);
+                if matches!(act, VgwAct::Out | VgwAct::In) {
+                    self.see(point, Bound::Out, after);
+                }
+            }
             Step::SourceCheck { .. }
             | Step::SecurityGroup { .. }
             | Step::Route { .. }
@@ -258,6 +267,7 @@ impl Recorder for Watch<'_> {
             | Step::NetworkAcl { .. }
             | Step::DestinationCheck { .. }
             | Step::Host { .. }
+            | Step::CustomerRouter { .. }
             | Step::Internet { .. } => {}
         }
     }

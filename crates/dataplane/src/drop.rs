@@ -73,6 +73,14 @@ pub enum DropReason {
     MiddleboxWithoutPublicAddress,
     /// Nobody on the lab's internet.
     NoSuchHost,
+    /// VPN-1: not sent by an interface of the VPC.
+    VpnSource,
+    /// VPN-1: for no interface of the VPC.
+    VpnDestination,
+    /// VPN-1.
+    VpnNoRoute,
+    /// VPN-4.
+    VpnTooLarge,
     /// SG-20.
     ConnectionsExhausted,
     /// A table that the whole lab shares; AWS has none.
@@ -122,6 +130,10 @@ impl DropReason {
             Self::NoSuchPublicAddress => "IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS",
             Self::MiddleboxWithoutPublicAddress => "INGRESS_RTB_NO_PUBLIC_IP",
             Self::NoSuchHost => "MINIVPC_NO_SUCH_HOST",
+            Self::VpnSource => "VGW_PRIVATE_IP_ASSOCIATION_FOR_EGRESS",
+            Self::VpnDestination => "VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS",
+            Self::VpnNoRoute => "MINIVPC_VPN_NO_ROUTE",
+            Self::VpnTooLarge => "MINIVPC_VPN_TOO_LARGE",
             Self::ConnectionsExhausted => "MINIVPC_CONNTRACK_ALLOWANCE_EXCEEDED",
             Self::TableFull => "MINIVPC_TABLE_FULL",
             Self::Contended => "MINIVPC_CONTENDED",
@@ -168,12 +180,20 @@ impl DropReason {
             }
             Self::PrivateSource => "nothing comes from the internet with a private address (RFC 1918)",
             Self::SharedSource => "nothing comes from the internet with a shared address (RFC 6598)",
-            Self::Spoofed => "the source is a public address of this side of the gateway",
+            Self::Spoofed => "the source is an address of this side of the gateway",
             Self::NoSuchPublicAddress => "this public address stands for no interface",
             Self::MiddleboxWithoutPublicAddress => {
                 "what the gateway's route table leads to needs a public address of its own"
             }
-            Self::NoSuchHost => "nobody on the lab's internet has this address",
+            Self::NoSuchHost => "nobody on the lab's internet, or in this customer's site, has this address",
+            Self::VpnSource => {
+                "a virtual private gateway takes nothing from whom no interface of its VPC has as its address"
+            }
+            Self::VpnDestination => "the destination is no address of an attached interface of the VPC",
+            Self::VpnNoRoute => "no VPN connection of the gateway has a route for this destination",
+            Self::VpnTooLarge => {
+                "larger than the 1446 bytes that a VPN tunnel carries, and with the DF bit; AWS tells nobody"
+            }
             Self::ConnectionsExhausted => "the interface tracks as many connections as it may",
             Self::TableFull => "the lab's table of connections, sessions or fragments is full; AWS has no such limit",
             Self::Contended => "other workers changed the same connection three times",

@@ -1,7 +1,8 @@
 //! What the hops decided: a [`Step`] each, small enough to be kept with every flow.
 
 use minivpc_model::{
-    HostId, InternetGatewayId, NatGatewayId, NetworkAclId, NetworkInterfaceId, RouteTableId, SubnetId,
+    HostId, InternetGatewayId, NatGatewayId, NetworkAclId, NetworkInterfaceId, RouteTableId, SubnetId, VpnConnectionId,
+    VpnGatewayId,
 };
 use minivpc_packet::Headers;
 
@@ -63,7 +64,21 @@ pub enum Step {
         /// What it did.
         act: IgwAct,
     },
-    /// A host of the internet.
+    /// A virtual private gateway.
+    VpnGateway {
+        /// The gateway.
+        vgw: u16,
+        /// What it did.
+        act: VgwAct,
+    },
+    /// The router of a customer's site.
+    CustomerRouter {
+        /// The site.
+        site: u16,
+        /// What it did.
+        act: RouterAct,
+    },
+    /// A host outside all VPCs.
     Host {
         /// The host.
         host: u16,
@@ -73,7 +88,7 @@ pub enum Step {
     /// The internet's router.
     Internet {
         /// What it did.
-        act: InternetAct,
+        act: RouterAct,
     },
     /// A packet arrived at its interface (SDC-2).
     DestinationCheck {
@@ -163,6 +178,17 @@ pub enum IgwAct {
     Dropped,
 }
 
+/// What a virtual private gateway did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum VgwAct {
+    /// Sent the packet to a site.
+    Out,
+    /// Let the packet into the VPC.
+    In,
+    /// Dropped the packet.
+    Dropped,
+}
+
 /// What a host did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HostAct {
@@ -174,13 +200,15 @@ pub enum HostAct {
     Receives,
 }
 
-/// What the internet's router did.
+/// What a router outside all VPCs did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum InternetAct {
+pub enum RouterAct {
     /// Forwarded the packet.
     Forwarded,
     /// Answered that the TTL ran out.
     TimeExceeded,
+    /// Answered that the packet is too large.
+    FragmentationNeeded,
     /// Dropped the packet.
     Dropped,
 }
@@ -315,7 +343,10 @@ pub enum Component {
     NetworkAcl(NetworkAclId),
     NatGateway(NatGatewayId),
     InternetGateway(InternetGatewayId),
-    /// A host of the internet.
+    VpnGateway(VpnGatewayId),
+    /// The router at the far end.
+    VpnConnection(VpnConnectionId),
+    /// A host outside all VPCs.
     Host(HostId),
     /// The internet's router.
     Internet,
@@ -345,6 +376,8 @@ impl Step {
             Self::NetworkAcl { subnet, .. } => Component::NetworkAcl(snapshot.acl(snapshot.subnet(subnet).acl).id),
             Self::Nat { nat, .. } => Component::NatGateway(snapshot.nat(nat).id),
             Self::InternetGateway { igw, .. } => Component::InternetGateway(snapshot.igw(igw).id),
+            Self::VpnGateway { vgw, .. } => Component::VpnGateway(snapshot.vgw(vgw).id),
+            Self::CustomerRouter { site, .. } => Component::VpnConnection(snapshot.site(site).id),
             Self::Host { host, .. } => Component::Host(snapshot.host(host).id),
             Self::Internet { .. } => Component::Internet,
         }

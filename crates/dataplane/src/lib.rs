@@ -53,8 +53,8 @@ pub use compile::{TooMany, compile};
 pub use drop::DropReason;
 pub use drop_log::{DropLog, Dropped, Subject};
 pub use explain::{
-    Check, Component, Full, HostAct, IgwAct, InternetAct, Mismatch, Miss, NatAct, Quiet, Recorded, Recorder, Ruling,
-    Step,
+    Check, Component, Full, HostAct, IgwAct, Mismatch, Miss, NatAct, Quiet, Recorded, Recorder, RouterAct, Ruling,
+    Step, VgwAct,
 };
 pub use minivpc_packet::{Headers, Kind, tcp_flags};
 pub use snapshot::*;

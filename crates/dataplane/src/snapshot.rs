@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 use minivpc_model::{
     HostId, InstanceId, InternetGatewayId, MacAddress, NatGatewayId, NetworkAclId, NetworkInterfaceId, Origin, Peer,
-    RouteTableId, RuleAction, SecurityGroupId, Serial, SubnetId, Traffic,
+    RouteTableId, RuleAction, SecurityGroupId, Serial, SubnetId, Traffic, VpnConnectionId, VpnGatewayId,
 };
 use minivpc_packet::Mac;
 use prefix_trie::PrefixMap;
@@ -33,7 +33,11 @@ pub struct Snapshot {
     pub nats: Vec<NatGateway>,
     /// Internet gateways.
     pub igws: Vec<InternetGateway>,
-    /// Hosts of the internet.
+    /// Virtual private gateways.
+    pub vgws: Vec<VpnGateway>,
+    /// Customers' sites.
+    pub sites: Vec<Site>,
+    /// Hosts of the internet and of sites.
     pub hosts: Vec<Host>,
     /// Where packets are looked at, and by whom; none, and no hop asks.
     pub armed: Option<Armed>,
@@ -41,8 +45,8 @@ pub struct Snapshot {
     pub(crate) owners: HashMap<(u16, IpAddr), u16, foldhash::fast::FixedState>,
     /// Interface of a MAC address, by subnet and address.
     pub(crate) neighbours: HashMap<(u16, MacAddress), u16, foldhash::fast::FixedState>,
-    /// Host by address.
-    pub(crate) hosts_at: HashMap<IpAddr, u16, foldhash::fast::FixedState>,
+    /// Host by address, on the internet or in a site.
+    pub(crate) hosts_at: HashMap<(Option<u16>, IpAddr), u16, foldhash::fast::FixedState>,
     /// What public addresses of VPCs with an internet gateway stand for.
     pub(crate) publics: HashMap<IpAddr, Public, foldhash::fast::FixedState>,
     /// The same the other way round: by VPC and private address.
@@ -60,10 +64,10 @@ pub struct Public {
     pub private: IpAddr,
 }
 
-/// TTL of what hosts of the internet send, as of most.
+/// TTL of what hosts outside all VPCs send, as of most.
 pub const HOST_TTL: u8 = 64;
 
-/// A host of the internet.
+/// A host outside all VPCs.
 #[derive(Debug)]
 pub struct Host {
     /// Its id.
@@ -72,6 +76,8 @@ pub struct Host {
     pub serial: Serial,
     /// Its name.
     pub name: String,
+    /// In which customer's site it is, index; none is the internet.
+    pub site: Option<u16>,
     /// Its address.
     pub ip: IpAddr,
     /// Its MAC address.
@@ -207,6 +213,8 @@ pub enum Target {
     Eni(u16),
     /// To this internet gateway.
     InternetGateway(u16),
+    /// To this virtual private gateway.
+    VpnGateway(u16),
     /// To nowhere.
     Blackhole,
 }
@@ -299,6 +307,57 @@ pub struct InternetGateway {
     pub origin: Origin,
 }
 
+/// A virtual private gateway.
+#[derive(Debug)]
+pub struct VpnGateway {
+    /// Its id.
+    pub id: VpnGatewayId,
+    /// Its name.
+    pub name: String,
+    /// Its VPC, a number.
+    pub vpc: u16,
+    /// That VPC's block.
+    pub cidr: Ipv4Net,
+    /// Its edge association: for what comes from sites.
+    pub route_table: Option<u16>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Sites by their blocks.
+    pub(crate) sites: PrefixMap<Ipv4Net, u16>,
+}
+
+impl VpnGateway {
+    /// Is it an address of its VPC's?
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        matches!(address, IpAddr::V4(v4) if self.cidr.contains(&v4))
+    }
+
+    /// The site that it sends this to.
+    #[must_use]
+    pub fn site_of(&self, destination: IpAddr) -> Option<u16> {
+        match destination {
+            IpAddr::V4(v4) => self.sites.get_lpm(&Ipv4Net::from(v4)).map(|(_, site)| *site),
+            IpAddr::V6(_) => None,
+        }
+    }
+}
+
+/// A customer's site.
+#[derive(Debug)]
+pub struct Site {
+    /// Its VPN connection.
+    pub id: VpnConnectionId,
+    /// Its name.
+    pub name: String,
+    /// The virtual private gateway at the other end, index.
+    pub vgw: u16,
+    /// The address of its router.
+    pub router: IpAddr,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
 /// Which way a packet crosses a security group or a network ACL, seen from the interface or subnet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Direction {
@@ -369,6 +428,18 @@ impl Snapshot {
     #[must_use]
     pub fn igw(&self, index: u16) -> &InternetGateway {
         &self.igws[usize::from(index)]
+    }
+
+    /// The virtual private gateway, by index.
+    #[must_use]
+    pub fn vgw(&self, index: u16) -> &VpnGateway {
+        &self.vgws[usize::from(index)]
+    }
+
+    /// The customer's site, by index.
+    #[must_use]
+    pub fn site(&self, index: u16) -> &Site {
+        &self.sites[usize::from(index)]
     }
 
     /// The host, by index.
@@ -446,10 +517,10 @@ impl Snapshot {
         }
     }
 
-    /// The host with this address.
+    /// The host with this address, on the internet or in a site.
     #[must_use]
-    pub fn host_at(&self, address: IpAddr) -> Option<u16> {
-        self.hosts_at.get(&address).copied()
+    pub fn host_at(&self, site: Option<u16>, address: IpAddr) -> Option<u16> {
+        self.hosts_at.get(&(site, address)).copied()
     }
 
     /// What a public address stands for.
@@ -468,6 +539,12 @@ impl Snapshot {
     #[must_use]
     pub fn owner(&self, vpc: u16, address: IpAddr) -> Option<u16> {
         self.owners.get(&(vpc, address)).copied()
+    }
+
+    /// The same, if the interface isn't nobody's.
+    #[must_use]
+    pub fn attached_owner(&self, vpc: u16, address: IpAddr) -> Option<u16> {
+        self.owner(vpc, address).filter(|eni| self.eni(*eni).kind != EniKind::Unattached)
     }
 
     /// Is it the address of a subnet's router?

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use minivpc_packet::{Flow, Headers, Kind, tcp_flags};
 
 use crate::drop::DropReason;
-use crate::explain::{Full, IgwAct, InternetAct, NatAct, Recorded, Step};
+use crate::explain::{Full, IgwAct, NatAct, Recorded, RouterAct, Step};
 use crate::snapshot::{EniKind, HOST_TTL, Port, Snapshot};
 use crate::state::{Change, Connection, Endpoint, Lease, SessionKey, Txn, View};
 use crate::walk::{Verdict, Walk};
@@ -149,7 +149,7 @@ fn again(snapshot: &Snapshot, view: View<'_>, step: &Step, before: Headers) -> O
             Flow { src: snapshot.public_of(snapshot.igw(igw).vpc, src)?, ..before.flow }
         }
         Step::InternetGateway { act: IgwAct::In, .. } => Flow { dst: snapshot.public(dst)?.private, ..before.flow },
-        Step::Internet { act: InternetAct::Forwarded } => {
+        Step::Internet { act: RouterAct::Forwarded } | Step::CustomerRouter { act: RouterAct::Forwarded, .. } => {
             return Some(Headers { ttl: before.ttl.saturating_sub(1), ..before });
         }
         _ => before.flow,

@@ -7,7 +7,10 @@ use minivpc_packet::Headers;
 use crate::Tick;
 use crate::drop::DropReason;
 use crate::explain::{MOST_STEPS, Recorder, Step};
-use crate::hops::{eni, internet, internet_gateway, nat_gateway, network_acl, router, security_group};
+use crate::hops::{
+    customer_site, eni, internet, internet_gateway, nat_gateway, network_acl, outside, router, security_group,
+    vpn_gateway,
+};
 use crate::snapshot::{Direction, Snapshot};
 use crate::state::{Change, NatKey, Txn, View};
 
@@ -40,11 +43,17 @@ pub enum At {
     OutOfVpc { igw: u16, subnet: u16 },
     /// At the internet gateway of whoever has the public address that it is for.
     IntoVpc,
-    /// Left a host of the internet.
+    /// At a virtual private gateway, from a subnet.
+    OutByVpn { vgw: u16 },
+    /// At a virtual private gateway, from a site.
+    IntoVpcByVpn { vgw: u16 },
+    /// Left a host outside all VPCs.
     HostSent { host: u16 },
     /// On the internet.
     Internet,
-    /// At a host of the internet.
+    /// At the router of a customer's site.
+    CustomerRouter { site: u16 },
+    /// At a host outside all VPCs.
     HostArrived { host: u16 },
 }
 
@@ -53,6 +62,7 @@ pub enum At {
 pub enum To {
     Eni(u16),
     InternetGateway(u16),
+    VpnGateway(u16),
 }
 
 /// What earlier hops tell later ones.
@@ -64,7 +74,7 @@ pub struct Meta {
     pub tracked_by_path: bool,
     /// Largest IP packet that the path carries, bytes; none if it is that of the interfaces.
     pub mtu: Option<u16>,
-    /// Sent by a host of the internet, in whosever name.
+    /// Sent by a host outside all VPCs, in whosever name.
     pub by_a_host: bool,
 }
 
@@ -165,9 +175,12 @@ impl<'a, R: Recorder> Walk<'a, R> {
                 At::Nat { nat } => nat_gateway::translate(self, nat),
                 At::OutOfVpc { igw, subnet } => internet_gateway::out(self, igw, subnet),
                 At::IntoVpc => internet_gateway::into_vpc(self),
-                At::HostSent { host } => internet::sent(self, host),
+                At::OutByVpn { vgw } => vpn_gateway::out(self, vgw),
+                At::IntoVpcByVpn { vgw } => vpn_gateway::into_vpc(self, vgw),
+                At::HostSent { host } => outside::sent(self, host),
                 At::Internet => internet::route(self),
-                At::HostArrived { host } => internet::arrive(self, host),
+                At::CustomerRouter { site } => customer_site::route(self, site),
+                At::HostArrived { host } => outside::arrive(self, host),
             };
             match next {
                 Next::End(verdict) => break verdict,

@@ -6,13 +6,13 @@ use minivpc_model::{Origin, RuleAction};
 use minivpc_packet::{Flow, Headers, Kind};
 
 use crate::drop::DropReason;
-use crate::explain::{Check, HostAct, IgwAct, InternetAct, Miss, NatAct, Recorded, Ruling, Step};
-use crate::snapshot::{Direction, EniKind, SecurityGroup, SecurityGroupRule, Snapshot, Target};
+use crate::explain::{Check, HostAct, IgwAct, Miss, NatAct, Recorded, RouterAct, Ruling, Step, VgwAct};
+use crate::snapshot::{Direction, EniKind, Route, SecurityGroup, SecurityGroupRule, Snapshot, Target};
 
 /// A step in words, in columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// `eni`, `sg`, `rtr`, `rtb`, `acl`, `nat`, `igw`, `net`, `host`.
+    /// `eni`, `sg`, `rtr`, `rtb`, `acl`, `nat`, `igw`, `vgw`, `site`, `net`, `host`.
     pub hop: &'static str,
     /// The component's name.
     pub name: String,
@@ -81,8 +81,20 @@ impl Step {
             Self::NetworkAcl { subnet, direction, entry } => network_acl(snapshot, subnet, direction, entry),
             Self::Nat { nat, act } => nat_line(snapshot, nat, act, seen),
             Self::InternetGateway { igw, act } => igw_line(snapshot, igw, act, seen),
+            Self::VpnGateway { vgw, act } => vgw_line(snapshot, vgw, act, seen),
+            Self::CustomerRouter { site, act } => {
+                let site = snapshot.site(site);
+                let words = router_line(act, seen);
+                Line {
+                    hop: "site",
+                    name: site.name.clone(),
+                    id: site.id.to_string(),
+                    origin: Some(site.origin),
+                    ..words
+                }
+            }
             Self::Host { host, act } => host_line(snapshot, host, act, seen),
-            Self::Internet { act } => internet_line(act, seen),
+            Self::Internet { act } => router_line(act, seen),
         }
     }
 }
@@ -146,6 +158,7 @@ fn target_name(snapshot: &Snapshot, target: Target) -> String {
             EniKind::Guest { .. } | EniKind::LoadBalancer | EniKind::Unattached => snapshot.eni(eni).id.to_string(),
         },
         Target::InternetGateway(igw) => snapshot.igw(igw).id.to_string(),
+        Target::VpnGateway(vgw) => snapshot.vgw(vgw).id.to_string(),
         Target::Blackhole => "blackhole".to_owned(),
     }
 }
@@ -162,8 +175,16 @@ fn route_line(snapshot: &Snapshot, table: u16, route: Option<u16>, seen: Option<
         .iter()
         .filter(|other| other.destination != route.destination && other.destination.contains(&route.destination));
     let beaten = wider.max_by_key(|other| other.destination.prefix_len());
-    let note =
-        beaten.map_or_else(String::new, |b| format!("beats {} {}", b.destination, target_name(snapshot, b.target)));
+    // what is more specific and wasn't taken was propagated.
+    let is_narrower = |other: &&Route| {
+        let reaches = seen.is_some_and(|seen| other.destination.contains(&seen.before.flow.dst));
+        reaches && other.destination.prefix_len() > route.destination.prefix_len()
+    };
+    let propagated = table.routes.iter().find(is_narrower);
+    let kind = if propagated.is_some() { "propagated " } else { "" };
+    let note = propagated
+        .or(beaten)
+        .map_or_else(String::new, |b| format!("beats {kind}{} {}", b.destination, target_name(snapshot, b.target)));
     let decision = format!("→ {}", target_name(snapshot, route.target));
     line("rtb", &table.name, table.id, route.destination.to_string(), decision, note, Some(route.origin))
 }
@@ -229,14 +250,33 @@ fn host_line(snapshot: &Snapshot, host: u16, act: HostAct, seen: Option<Seen<'_>
     line("host", &host.name, host.id, subject, decision.to_owned(), note, Some(host.origin))
 }
 
-fn internet_line(act: InternetAct, seen: Option<Seen<'_>>) -> Line {
+fn vgw_line(snapshot: &Snapshot, vgw: u16, act: VgwAct, seen: Option<Seen<'_>>) -> Line {
+    let vgw = snapshot.vgw(vgw);
+    let decision = match act {
+        VgwAct::Out => "to the site",
+        VgwAct::In => "into the VPC",
+        VgwAct::Dropped => "drop",
+    };
+    let subject = seen.map_or_else(String::new, |seen| match act {
+        VgwAct::Dropped => seen.before.to_string(),
+        VgwAct::Out | VgwAct::In => seen.before.flow.dst.to_string(),
+    });
+    line("vgw", &vgw.name, vgw.id, subject, decision.to_owned(), String::new(), Some(vgw.origin))
+}
+
+/// Of the internet's router.
+fn router_line(act: RouterAct, seen: Option<Seen<'_>>) -> Line {
     let (decision, note) = match (act, seen) {
-        (InternetAct::Forwarded, Some(seen)) => ("forward", format!("ttl {} → {}", seen.before.ttl, seen.after.ttl)),
-        (InternetAct::Forwarded, None) => ("forward", String::new()),
-        (InternetAct::TimeExceeded, seen) => {
+        (RouterAct::Forwarded, Some(seen)) => ("forward", format!("ttl {} → {}", seen.before.ttl, seen.after.ttl)),
+        (RouterAct::Forwarded, None) => ("forward", String::new()),
+        (RouterAct::FragmentationNeeded, seen) => (
+            "answer",
+            seen.map_or_else(String::new, |seen| format!("icmp fragmentation needed to {}", seen.before.flow.src)),
+        ),
+        (RouterAct::TimeExceeded, seen) => {
             ("answer", seen.map_or_else(String::new, |seen| format!("icmp time exceeded to {}", seen.before.flow.src)))
         }
-        (InternetAct::Dropped, _) => ("drop", String::new()),
+        (RouterAct::Dropped, _) => ("drop", String::new()),
     };
     let subject = seen.map_or_else(String::new, |seen| seen.before.flow.dst.to_string());
     line("net", "internet", "", subject, decision.to_owned(), note, None)

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use minivpc_dataplane::state::SessionKey;
-use minivpc_dataplane::{Component, DropReason, Dropped, Headers, Kind, tcp_flags};
+use minivpc_dataplane::{Component, DropReason, Dropped, Eni, EniKind, Headers, Kind, tcp_flags};
 use minivpc_model::{NetworkInterface, NetworkInterfaceId, World};
 use minivpc_packet::Flow;
 use minivpc_testkit::oracle::{Datum, Fate, Judgement, NextHop, Oracle, Party, Place, Session, Tcp, What};
@@ -80,6 +80,13 @@ fn agrees(place: Place, dropped: &Dropped) -> bool {
         | (Place::PrivateSource(igw), At::InternetGateway(by), Why::PrivateSource | Why::SharedSource)
         | (Place::Redirected(igw), At::InternetGateway(by), Why::Redirected)
         | (Place::Spoofed(igw), At::InternetGateway(by), Why::Spoofed) => igw == by,
+        (Place::VpnSource(vgw), At::VpnGateway(by), Why::VpnSource)
+        | (Place::VpnNoRoute(vgw), At::VpnGateway(by), Why::VpnNoRoute)
+        | (Place::VpnSpoofed(vgw), At::VpnGateway(by), Why::Spoofed)
+        | (Place::VpnDestination(vgw), At::VpnGateway(by), Why::VpnDestination) => vgw == by,
+        (Place::Site(site), At::VpnConnection(by), Why::NoSuchHost | Why::TtlExpired) => site == by,
+        (Place::Blackhole(table), At::RouteTable(by), Why::Blackhole) => table == by,
+        (Place::Unattached(eni), At::NetworkInterface(by), Why::NotInService) => eni == by,
         (Place::HostSends(host), At::Host(by), Why::NotUnicast) => host == by,
         (Place::Internet, At::Internet, Why::NoSuchHost | Why::TtlExpired) => true,
         (Place::NoSession(nat), At::NatGateway(by), Why::NatNoSession)
@@ -138,6 +145,13 @@ fn kind_of(place: Place) -> &'static str {
         Place::NoPublicMiddlebox(_) => "middlebox without a public address",
         Place::PrivateSource(_) => "private source",
         Place::Spoofed(_) => "spoofed",
+        Place::VpnSource(_) => "not for a site",
+        Place::VpnNoRoute(_) => "no such site",
+        Place::VpnSpoofed(_) => "spoofed by a site",
+        Place::VpnDestination(_) => "no such interface",
+        Place::Site(_) => "site",
+        Place::Blackhole(_) => "blackhole",
+        Place::Unattached(_) => "unattached",
         Place::HostSends(_) => "not unicast, by a host",
         Place::Internet => "internet",
         Place::NoSession(_) => "no session",
@@ -244,14 +258,15 @@ impl<'a> Lab<'a> {
             NextHop::Neighbour(eni) => self.world.network_interface(eni).unwrap().mac.0,
             NextHop::Router => snapshot.macs(port).1.0,
         };
-        let enis = snapshot.enis.iter().map(|eni| &eni.name).filter(|name| name.ends_with("/eth0"));
+        let is_guest = |eni: &&Eni| matches!(eni.kind, EniKind::Guest { .. });
+        let enis = snapshot.enis.iter().filter(is_guest).map(|eni| &eni.name);
         let guests: Vec<_> = enis.chain(snapshot.hosts.iter().map(|host| &host.name)).cloned().collect();
-        let from = snapshot.name(port).trim_end_matches("/eth0").to_owned();
+        let from = snapshot.name(port).to_owned();
         let packet = Packet { src: Some(sent.src), dst: sent.dst, ttl: sent.ttl, body: body(sent.what) };
         // Each at a time of its own, so that the newest drop is the last packet's.
         self.sim.now = minivpc_dataplane::Now(self.sim.now.0 + 1);
         self.sim.send_to_mac(&from, &packet, mac);
-        let received = guests.into_iter().map(|name| (self.sim.received(name.trim_end_matches("/eth0")), name));
+        let received = guests.into_iter().map(|name| (self.sim.received(&name), name));
         received.flat_map(|(all, name)| all.into_iter().map(move |seen| (name.clone(), seen))).collect()
     }
 
@@ -340,6 +355,11 @@ fn the_walk_and_the_oracle_agree() {
             }
         };
         enough(2000, &["redirected", "asymmetric return", "led to a middlebox", "middlebox without a public address"]);
+        enough(5000, &["not for a site"]);
+        enough(2000, &["no such interface", "no such site"]);
+        enough(1000, &["blackhole", "unattached", "led to a middlebox from a site", "spoofed by a site", "site"]);
+        enough(200, &["reference behind a middlebox"]);
+        enough(100, &["to a site", "from a site"]);
         enough(400, &["private destination", "private source", "spoofed", "internet", "hairpin by public addresses"]);
         let usual = [
             "delivered",
@@ -357,7 +377,6 @@ fn the_walk_and_the_oracle_agree() {
             "overlapping rules",
             "contradicting entries",
             "reference",
-            "reference behind a middlebox",
             "tracked by path",
             "tracked alone",
             "source check",

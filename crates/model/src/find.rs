@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::id::*;
-use crate::resource::{Attachment, Instance, NetworkInterface, RouteTarget};
+use crate::resource::{Attachment, Host, Instance, NetworkInterface, RouteTarget};
 use crate::world::World;
 
 /// Kinds of resources that can be named.
@@ -15,6 +15,8 @@ pub enum ResourceKind {
     SecurityGroup,
     NetworkAcl,
     InternetGateway,
+    VpnGateway,
+    VpnConnection,
     NatGateway,
     NetworkInterface,
     ElasticIp,
@@ -32,6 +34,8 @@ impl ResourceKind {
             Self::SecurityGroup => "security_group",
             Self::NetworkAcl => "network_acl",
             Self::InternetGateway => "internet_gateway",
+            Self::VpnGateway => "virtual_private_gateway",
+            Self::VpnConnection => "customer_site",
             Self::NatGateway => "nat_gateway",
             Self::NetworkInterface => "network_interface",
             Self::ElasticIp => "elastic_ip",
@@ -106,8 +110,13 @@ pub fn link_number(link: &str) -> Option<u8> {
 }
 
 /// What a route may lead to.
-const TARGETS: [ResourceKind; 4] =
-    [ResourceKind::NatGateway, ResourceKind::InternetGateway, ResourceKind::Instance, ResourceKind::NetworkInterface];
+const TARGETS: [ResourceKind; 5] = [
+    ResourceKind::NatGateway,
+    ResourceKind::InternetGateway,
+    ResourceKind::VpnGateway,
+    ResourceKind::Instance,
+    ResourceKind::NetworkInterface,
+];
 
 macro_rules! finders {
     ($($find:ident: $all:ident, $kind:ident => $id:ident, |$x:ident, $world:ident| ($name:expr, $vpc:expr);)*) => {
@@ -137,8 +146,9 @@ finders! {
     find_security_group: security_groups, SecurityGroup => SecurityGroupId, |x, _w| (Some(x.name.as_str()), Some(x.vpc));
     find_network_acl: network_acls, NetworkAcl => NetworkAclId, |x, _w| (x.tags.name(), Some(x.vpc));
     find_nat_gateway: nat_gateways, NatGateway => NatGatewayId, |x, w| (x.tags.name(), w.vpc_of(x.subnet));
-    find_host: hosts, Host => HostId, |x, _w| (Some(x.name.as_str()), None);
     find_internet_gateway: internet_gateways, InternetGateway => InternetGatewayId, |x, _w| (x.tags.name(), Some(x.vpc));
+    find_vpn_gateway: vpn_gateways, VpnGateway => VpnGatewayId, |x, _w| (x.tags.name(), Some(x.vpc));
+    find_vpn_connection: vpn_connections, VpnConnection => VpnConnectionId, |x, _w| (x.tags.name(), None);
     find_elastic_ip: addresses, ElasticIp => AllocationId, |x, _w| (x.tags.name(), None);
 }
 
@@ -160,11 +170,19 @@ impl World {
         let hosts = self.hosts().map(|host| Candidate {
             kind: ResourceKind::Host,
             id: host.id.to_string(),
-            names: vec![host.name.clone(), host.address.to_string()],
+            names: [self.host_name(host), host.name.clone(), host.address.to_string()].into(),
             vpc: None,
             value: GuestId::Host(host.id),
         });
         self.choose(&[ResourceKind::Instance, ResourceKind::Host], None, text, instances.chain(hosts).collect())
+    }
+
+    /// What people call a host: `office/pc` in a site.
+    #[must_use]
+    pub fn host_name(&self, host: &Host) -> String {
+        let site = host.site.and_then(|site| self.vpn_connections.get(&site));
+        let site = site.and_then(|site| site.tags.name());
+        site.map_or_else(|| host.name.clone(), |site| format!("{site}/{}", host.name))
     }
 
     /// An instance is also called by a private address that it has.
@@ -230,8 +248,15 @@ impl World {
             vpc: Some(igw.vpc),
             value: RouteTarget::InternetGateway(igw.id),
         });
+        let vgws = self.vpn_gateways().map(|vgw| Candidate {
+            kind: ResourceKind::VpnGateway,
+            id: vgw.id.to_string(),
+            names: names(vgw.tags.name()),
+            vpc: Some(vgw.vpc),
+            value: RouteTarget::VpnGateway(vgw.id),
+        });
         let interfaces = self.interface_candidates().map(|candidate| candidate.map(RouteTarget::NetworkInterface));
-        nats.chain(igws).chain(interfaces)
+        nats.chain(igws).chain(vgws).chain(interfaces)
     }
 
     /// The interface that `text` names: an instance stands for its primary one, `instance/eth1` names another, and a
@@ -326,6 +351,7 @@ impl World {
                         format!("{}:{}", candidate.kind.as_str(), candidate.name())
                     }
                     Some(vpc) => format!("{vpc}/{}", candidate.name()),
+                    None if candidate.name() != name => candidate.name().to_owned(),
                     None => candidate.id.clone(),
                 });
                 let mut candidates: Vec<_> = candidates.collect();

@@ -110,6 +110,10 @@ ids! {
     InstanceId = "i";
     /// An Elastic IP address.
     AllocationId = "eipalloc";
+    /// A virtual private gateway.
+    VpnGatewayId = "vgw";
+    /// A VPN connection.
+    VpnConnectionId = "vpn";
     /// A host outside all VPCs; AWS has no such resource.
     HostId = "host";
 }
@@ -147,6 +151,24 @@ impl FromStr for GuestId {
 }
 
 as_text!(GuestId);
+
+/// What a VPC has on its edge, with a route table of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GatewayId {
+    /// An internet gateway.
+    Internet(InternetGatewayId),
+    /// A virtual private gateway.
+    Vpn(VpnGatewayId),
+}
+
+impl fmt::Display for GatewayId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Internet(id) => id.fmt(f),
+            Self::Vpn(id) => id.fmt(f),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 //! tracked at it; a route whose target goes stays as a blackhole if it is wanted still.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
@@ -142,9 +143,34 @@ impl Planner<'_> {
         both(&self.world.internet_gateways, &self.wanted.internet_gateways, id).is_some_and(same)
     }
 
+    fn vpn_gateway_stays(&self, id: VpnGatewayId) -> bool {
+        let same = |(a, b): (&VpnGateway, &VpnGateway)| a.vpc == b.vpc && self.vpc_stays(a.vpc);
+        both(&self.world.vpn_gateways, &self.wanted.vpn_gateways, id).is_some_and(same)
+    }
+
+    /// Old blocks go before new ones come, and its router is always in one.
+    fn vpn_connection_stays(&self, id: VpnConnectionId) -> bool {
+        let parts = |connection: &VpnConnection| (connection.vpn_gateway, connection.router);
+        let same = |(a, b): (&VpnConnection, &VpnConnection)| {
+            parts(a) == parts(b) && self.vpn_gateway_stays(a.vpn_gateway) && self.block_stays(id, a.router)
+        };
+        both(&self.world.vpn_connections, &self.wanted.vpn_connections, id).is_some_and(same)
+    }
+
+    /// Is the address in a block that the site keeps?
+    fn block_stays(&self, id: VpnConnectionId, address: Ipv4Addr) -> bool {
+        let kept = |(a, b): (&VpnConnection, &VpnConnection)| {
+            a.static_routes.iter().any(|block| block.contains(&address) && b.static_routes.contains(block))
+        };
+        both(&self.world.vpn_connections, &self.wanted.vpn_connections, id).is_some_and(kept)
+    }
+
     fn host_stays(&self, id: HostId) -> bool {
-        let parts = |host: &Host| (host.name.clone(), host.address, host.mac, host.serve.clone());
-        both(&self.world.hosts, &self.wanted.hosts, id).is_some_and(|(a, b)| parts(a) == parts(b))
+        let parts = |host: &Host| (host.name.clone(), host.site, host.address, host.mac, host.serve.clone());
+        let site_stays =
+            |a: &Host| a.site.is_none_or(|site| self.vpn_connection_stays(site) && self.block_stays(site, a.address));
+        let same = |(a, b)| parts(a) == parts(b) && site_stays(a);
+        both(&self.world.hosts, &self.wanted.hosts, id).is_some_and(same)
     }
 
     /// What is associated otherwise is free first, so that addresses can change places; a NAT gateway's are its own.
@@ -176,24 +202,23 @@ impl Planner<'_> {
 
     /// Also what a gateway keeps in the end: meanwhile its table may hold routes that it may not have.
     fn disassociate_gateways(&mut self) -> Result<(), Refusal> {
-        let changes = |gateway: &&InternetGateway| {
-            let Some(table) = gateway.route_table else { return false };
-            let wanted = self.wanted.internet_gateways.get(&gateway.id).and_then(|wanted| wanted.route_table);
-            let routes = |world: &World| world.route_table(table).map(|table| table.routes.clone()).unwrap_or_default();
+        let changes = |association: &(GatewayId, RouteTableId)| {
+            let routes =
+                |world: &World| world.route_table(association.1).map(|table| table.routes.clone()).unwrap_or_default();
             let meaning = |routes: Vec<Route>| routes.iter().map(|r| (r.destination, r.target)).collect::<Vec<_>>();
-            wanted != Some(table) || meaning(routes(&self.world)) != meaning(routes(self.wanted))
+            let stays = self.wanted.edge_associations().any(|wanted| wanted == *association);
+            !stays || meaning(routes(&self.world)) != meaning(routes(self.wanted))
         };
-        let gone = self.world.internet_gateways().filter(changes).map(|gateway| gateway.id);
-        self.push_all(gone.map(Op::DisassociateGatewayRouteTable).collect())
+        let gone = self.world.edge_associations().filter(changes);
+        self.push_all(gone.map(|(gateway, _)| Op::DisassociateGatewayRouteTable(gateway)).collect())
     }
 
     fn associate_gateways(&mut self) -> Result<(), Refusal> {
-        let mut ops = Vec::new();
+        let new = self.wanted.edge_associations().filter(|new| !self.world.edge_associations().any(|has| has == *new));
+        let mut ops: Vec<_> =
+            new.map(|(gateway, route_table)| Op::AssociateGatewayRouteTable { route_table, gateway }).collect();
         for wanted in self.wanted.internet_gateways() {
             let (has, gateway) = (self.world.internet_gateway(wanted.id)?, wanted.id);
-            if let Some(route_table) = wanted.route_table.filter(|_| has.route_table.is_none()) {
-                ops.push(Op::AssociateGatewayRouteTable { route_table, gateway });
-            }
             if has.passes_asymmetric_return != wanted.passes_asymmetric_return {
                 ops.push(Op::ModifyAsymmetricReturn { gateway, passes: wanted.passes_asymmetric_return });
             }
@@ -219,7 +244,7 @@ impl Planner<'_> {
         let mut ops = Vec::new();
         for eni in self.world.network_interfaces() {
             let Ok(wanted) = self.wanted.network_interface(eni.id) else { continue };
-            let gone = |address: &&std::net::Ipv4Addr| !wanted.secondary_private_ips.contains(address);
+            let gone = |address: &&Ipv4Addr| !wanted.secondary_private_ips.contains(address);
             let addresses: Vec<_> = eni.secondary_private_ips.iter().filter(gone).copied().collect();
             if !addresses.is_empty() {
                 ops.push(Op::UnassignPrivateIpAddresses { network_interface: eni.id, addresses });
@@ -247,6 +272,13 @@ impl Planner<'_> {
                 }
             }
         }
+        for table in self.world.route_tables() {
+            let wanted = self.wanted.route_table(table.id).ok().filter(|_| self.vpc_stays(table.vpc));
+            let gone =
+                table.propagating_vgws.iter().filter(|vgw| !wanted.is_some_and(|w| w.propagating_vgws.contains(vgw)));
+            let route_table = table.id;
+            ops.extend(gone.map(|vgw| Op::DisableVgwRoutePropagation { route_table, gateway: *vgw }));
+        }
         for group in self.world.security_groups() {
             let wanted = self.wanted.security_groups.get(&group.id).filter(|_| self.vpc_stays(group.vpc));
             for (egress, rules) in [(false, &group.ingress), (true, &group.egress)] {
@@ -270,12 +302,23 @@ impl Planner<'_> {
         self.push_all(ops)
     }
 
-    /// Subnets, VPCs with all that is in them, internet gateways, Elastic IP addresses.
+    /// Subnets, VPCs with all that is in them, gateways on their edge, Elastic IP addresses.
     fn delete_homes(&mut self) -> Result<(), Refusal> {
         let (world, mut ops) = (&self.world, Vec::new());
         ops.extend(world.subnets().filter(|s| !self.subnet_stays(s.id)).map(|s| Op::DeleteSubnet(s.id)));
         let igws = world.internet_gateways().filter(|igw| !self.internet_gateway_stays(igw.id));
         ops.extend(igws.map(|igw| Op::DetachInternetGateway(igw.id)));
+        for connection in world.vpn_connections() {
+            if !self.vpn_connection_stays(connection.id) {
+                ops.push(Op::DeleteVpnConnection(connection.id));
+            } else if let Ok(wanted) = self.wanted.vpn_connection(connection.id) {
+                let gone = connection.static_routes.iter().filter(|route| !wanted.static_routes.contains(route));
+                let connection = connection.id;
+                ops.extend(gone.map(|route| Op::DeleteVpnConnectionRoute { connection, destination: *route }));
+            }
+        }
+        let vgws = world.vpn_gateways().filter(|vgw| !self.vpn_gateway_stays(vgw.id));
+        ops.extend(vgws.map(|vgw| Op::DetachVpnGateway(vgw.id)));
         ops.extend(world.addresses().filter(|a| !self.address_stays(a.id)).map(|a| Op::ReleaseAddress(a.id)));
         for vpc in world.vpcs().filter(|vpc| !self.vpc_stays(vpc.id)) {
             let groups = world.security_groups().filter(|g| g.vpc == vpc.id && g.id != vpc.default_security_group);
@@ -310,6 +353,17 @@ impl Planner<'_> {
         let igws = wanted.internet_gateways().filter(|igw| !world.internet_gateways.contains_key(&igw.id));
         // Its table comes when its routes are there.
         ops.extend(igws.map(|igw| Op::AttachInternetGateway(InternetGateway { route_table: None, ..igw.clone() })));
+        let vgws = wanted.vpn_gateways().filter(|vgw| !world.vpn_gateways.contains_key(&vgw.id));
+        ops.extend(vgws.map(|vgw| Op::AttachVpnGateway(VpnGateway { route_table: None, ..vgw.clone() })));
+        for connection in wanted.vpn_connections() {
+            let Ok(has) = world.vpn_connection(connection.id) else {
+                ops.push(Op::CreateVpnConnection(connection.clone()));
+                continue;
+            };
+            let new = connection.static_routes.iter().filter(|route| !has.static_routes.contains(route));
+            let connection = connection.id;
+            ops.extend(new.map(|route| Op::CreateVpnConnectionRoute { connection, destination: *route }));
+        }
         for Subnet { id, vpc, cidr, availability_zone, tags, origin, .. } in wanted.subnets().cloned() {
             if !world.subnets.contains_key(&id) {
                 ops.push(Op::CreateSubnet(CreateSubnet { id, vpc, cidr, availability_zone, tags, origin }));
@@ -335,9 +389,9 @@ impl Planner<'_> {
                 ops.push(Op::AllocateAddress { id, public_ip, tags, origin });
             }
         }
-        for Host { id, name, address, mac, serve, origin, .. } in wanted.hosts().cloned() {
+        for Host { id, name, site, address, mac, serve, origin, .. } in wanted.hosts().cloned() {
             if !world.hosts.contains_key(&id) {
-                ops.push(Op::CreateHost(CreateHost { id, name, address, mac, serve, origin }));
+                ops.push(Op::CreateHost(CreateHost { id, name, site, address, mac, serve, origin }));
             }
         }
         self.push_all(ops)
@@ -349,6 +403,12 @@ impl Planner<'_> {
             if self.world.vpc(vpc.id)?.main_route_table != vpc.main_route_table {
                 ops.push(Op::ReplaceMainRouteTable { vpc: vpc.id, route_table: vpc.main_route_table });
             }
+        }
+        for wanted in self.wanted.route_tables() {
+            let has = &self.world.route_table(wanted.id)?.propagating_vgws;
+            let new = wanted.propagating_vgws.iter().filter(|vgw| !has.contains(vgw));
+            let route_table = wanted.id;
+            ops.extend(new.map(|vgw| Op::EnableVgwRoutePropagation { route_table, gateway: *vgw }));
         }
         for wanted in self.wanted.subnets() {
             let (has, subnet) = (self.world.subnet(wanted.id)?, wanted.id);
@@ -515,10 +575,12 @@ impl Planner<'_> {
         label! {
             vpcs: tags, origin;
             subnets: tags, origin;
-            route_tables: tags, origin;
+            route_tables: propagating_vgws, tags, origin;
             security_groups: name, description, ingress, egress, tags, origin;
             network_acls: ingress, egress, tags, origin;
             internet_gateways: tags, origin;
+            vpn_gateways: tags, origin;
+            vpn_connections: static_routes, tags, origin;
             addresses: tags, origin;
             network_interfaces: secondary_private_ips, tags, origin;
             nat_gateways: tags, origin;

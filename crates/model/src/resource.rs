@@ -147,8 +147,11 @@ pub struct RouteTable {
     pub id: RouteTableId,
     /// Its VPC.
     pub vpc: VpcId,
-    /// At most one per destination; the local route first.
+    /// At most one per destination; the local route first. [`World::routes`](crate::World::routes) has those that are
+    /// propagated, too.
     pub routes: Vec<Route>,
+    /// Virtual private gateways that propagate their routes into it.
+    pub propagating_vgws: Vec<VpnGatewayId>,
     /// Tags.
     pub tags: Tags,
     /// Where it came from.
@@ -179,6 +182,8 @@ pub enum RouteTarget {
     NatGateway(NatGatewayId),
     /// A network interface: an appliance.
     NetworkInterface(NetworkInterfaceId),
+    /// The virtual private gateway.
+    VpnGateway(VpnGatewayId),
 }
 
 /// AWS's `Origin` of a route.
@@ -188,6 +193,8 @@ pub enum RouteOrigin {
     CreateRouteTable,
     /// Added.
     CreateRoute,
+    /// Propagated by a virtual private gateway.
+    EnableVgwRoutePropagation,
 }
 
 /// A security group (SG-1).
@@ -292,6 +299,38 @@ pub struct InternetGateway {
     pub route_table: Option<RouteTableId>,
     /// The switch of R-37: what its table leads to a middlebox may be answered past that.
     pub passes_asymmetric_return: bool,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A virtual private gateway: where VPN connections end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpnGateway {
+    /// Its id.
+    pub id: VpnGatewayId,
+    /// The VPC it is attached to.
+    pub vpc: VpcId,
+    /// Its edge association: the table for what comes in by it.
+    pub route_table: Option<RouteTableId>,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A VPN connection with static routes, and the customer's site at its far end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpnConnection {
+    /// Its id.
+    pub id: VpnConnectionId,
+    /// Where it ends on AWS.
+    pub vpn_gateway: VpnGatewayId,
+    /// The blocks of the site, which the gateway sends there and propagates (VPN-1).
+    pub static_routes: Vec<Ipv4Net>,
+    /// The address that the customer's router has in the site.
+    pub router: Ipv4Addr,
     /// Tags.
     pub tags: Tags,
     /// Where it came from.
@@ -555,15 +594,17 @@ impl Image {
     }
 }
 
-/// A host outside all VPCs, on the internet.
+/// A host outside all VPCs, on the internet or in a customer's site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Its id.
     pub id: HostId,
     /// Its number in flow state.
     pub serial: Serial,
-    /// Its name in DNS.
+    /// Its name, on the internet that in DNS.
     pub name: String,
+    /// At the far end of which VPN connection it is; none is the internet.
+    pub site: Option<VpnConnectionId>,
     /// Its address.
     pub address: Ipv4Addr,
     /// Its MAC address.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::id::*;
@@ -18,6 +19,8 @@ pub struct World {
     pub(crate) security_groups: BTreeMap<SecurityGroupId, SecurityGroup>,
     pub(crate) network_acls: BTreeMap<NetworkAclId, NetworkAcl>,
     pub(crate) internet_gateways: BTreeMap<InternetGatewayId, InternetGateway>,
+    pub(crate) vpn_gateways: BTreeMap<VpnGatewayId, VpnGateway>,
+    pub(crate) vpn_connections: BTreeMap<VpnConnectionId, VpnConnection>,
     pub(crate) addresses: BTreeMap<AllocationId, Address>,
     pub(crate) network_interfaces: BTreeMap<NetworkInterfaceId, NetworkInterface>,
     pub(crate) nat_gateways: BTreeMap<NatGatewayId, NatGateway>,
@@ -89,6 +92,10 @@ tables! {
     network_acls, network_acl: NetworkAclId => NetworkAcl, InvalidNetworkAclIdNotFound, "NetworkAclId", "networkAcl";
     /// All internet gateways, by id.
     internet_gateways, internet_gateway: InternetGatewayId => InternetGateway, InvalidInternetGatewayIdNotFound, "GatewayId", "internetGateway";
+    /// All virtual private gateways, by id.
+    vpn_gateways, vpn_gateway: VpnGatewayId => VpnGateway, InvalidVpnGatewayIdNotFound, "VpnGatewayId", "vpnGateway";
+    /// All VPN connections, by id.
+    vpn_connections, vpn_connection: VpnConnectionId => VpnConnection, InvalidVpnConnectionIdNotFound, "VpnConnectionId", "vpnConnection";
     /// All Elastic IP addresses, by id.
     addresses, address: AllocationId => Address, InvalidAllocationIdNotFound, "AllocationId", "allocation";
     /// All network interfaces, by id.
@@ -113,12 +120,53 @@ impl World {
         }
     }
 
+    /// All routes of a table: its own, and those propagated into it. Of equal ones its own win.
+    #[must_use]
+    pub fn routes(&self, table: &RouteTable) -> Vec<Route> {
+        let mut all = table.routes.clone();
+        for connection in self.vpn_connections.values() {
+            if !table.propagating_vgws.contains(&connection.vpn_gateway) {
+                continue;
+            }
+            let new = connection.static_routes.iter().map(|destination| Route {
+                destination: (*destination).into(),
+                target: RouteTarget::VpnGateway(connection.vpn_gateway),
+                route_origin: RouteOrigin::EnableVgwRoutePropagation,
+                origin: connection.origin,
+            });
+            let new: Vec<_> = new.filter(|new| !all.iter().any(|own| own.destination == new.destination)).collect();
+            all.extend(new);
+        }
+        all
+    }
+
+    /// a propagated route never wins over the local one, however specific it is.
+    #[must_use]
+    pub fn loses_to_local(&self, table: &RouteTable, route: &Route) -> bool {
+        let vpc = self.vpcs.get(&table.vpc).map(|vpc| IpNet::V4(vpc.cidr));
+        route.route_origin == RouteOrigin::EnableVgwRoutePropagation
+            && vpc.is_some_and(|vpc| vpc.contains(&route.destination))
+    }
+
+    /// The route tables of gateways.
+    pub fn edge_associations(&self) -> impl Iterator<Item = (GatewayId, RouteTableId)> {
+        let internet = self.internet_gateways.values().map(|igw| (GatewayId::Internet(igw.id), igw.route_table));
+        let vpn = self.vpn_gateways.values().map(|vgw| (GatewayId::Vpn(vgw.id), vgw.route_table));
+        internet.chain(vpn).filter_map(|(gateway, table)| Some((gateway, table?)))
+    }
+
+    /// The hosts that are in no site.
+    pub fn internet_hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values().filter(|host| host.site.is_none())
+    }
+
     /// Is the route's target there?
     #[must_use]
     pub fn route_state(&self, route: &Route) -> RouteState {
         let there = match route.target {
             RouteTarget::Local => true,
             RouteTarget::InternetGateway(id) => self.internet_gateways.contains_key(&id),
+            RouteTarget::VpnGateway(id) => self.vpn_gateways.contains_key(&id),
             RouteTarget::NatGateway(id) => self.nat_gateways.get(&id).is_some_and(NatGateway::is_available),
             RouteTarget::NetworkInterface(id) => {
                 self.network_interfaces.get(&id).is_some_and(|eni| self.is_in_service(eni))

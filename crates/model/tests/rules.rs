@@ -443,7 +443,7 @@ fn r_31_r_34_a_gateways_table_is_no_main_one_and_leads_only_whole_blocks_to_inte
         p.small.builder.apply(Op::DisassociateRouteTable(home));
         (table, p.world().vpc(vpc).unwrap().main_route_table)
     };
-    let associate = |route_table| Op::AssociateGatewayRouteTable { route_table, gateway };
+    let associate = |route_table| Op::AssociateGatewayRouteTable { route_table, gateway: GatewayId::Internet(gateway) };
     assert_eq!(p.small.refusal(associate(main)).code, ErrorCode::InvalidParameterValue);
     let create = |destination: &str, target| Op::CreateRoute {
         route_table: own,
@@ -548,7 +548,7 @@ fn seed_17_a_gateways_table_takes_a_classic_load_balancers_interface_and_no_netw
     let mut small = small();
     let b = &mut small.builder;
     let gateway = b.internet_gateway(small.vpc);
-    let table = b.gateway_route_table(small.vpc, gateway);
+    let table = b.gateway_route_table(small.vpc, GatewayId::Internet(gateway));
     let classic = b.load_balancer(small.subnet, "classic", "10.0.0.6", LoadBalancer::Classic);
     let network = b.load_balancer(small.subnet, "network", "10.0.0.7", LoadBalancer::Network);
     small.accepts(create_route(table, "10.0.0.0/24", RouteTarget::NetworkInterface(classic)));
@@ -557,4 +557,116 @@ fn seed_17_a_gateways_table_takes_a_classic_load_balancers_interface_and_no_netw
     // SDC-0: nobody switches its check off.
     let off = Op::ModifySourceDestCheck { network_interface: classic, source_dest_check: false };
     assert_eq!(small.refusal(off).code, ErrorCode::OperationNotPermitted);
+}
+
+#[test]
+fn r_18_r_19_r_20_a_tables_own_routes_win_over_propagated_ones_and_local_over_all() {
+    let mut small = small();
+    let b = &mut small.builder;
+    let table = b.route_table(small.vpc, small.subnet);
+    let gateway = b.vpn_gateway(small.vpc, "vgw");
+    b.site(gateway, "office", &["192.168.0.0/16", "10.0.0.0/24", "10.0.0.0/8", "172.16.0.0/12"]);
+    let eni = b.instance(small.subnet, "appliance", "10.0.0.4", &[], false);
+    b.route(table, "172.16.0.0/12", RouteTarget::NetworkInterface(eni));
+    b.apply(Op::EnableVgwRoutePropagation { route_table: table, gateway });
+    let routes = |small: &Small| {
+        let world = &small.builder.world;
+        let all = world.routes(world.route_table(table).unwrap());
+        let line = |route: &Route| {
+            (
+                route.destination.to_string(),
+                route.route_origin,
+                world.loses_to_local(world.route_table(table).unwrap(), route),
+            )
+        };
+        all.iter().map(line).collect::<Vec<_>>()
+    };
+    use RouteOrigin::{CreateRoute, CreateRouteTable, EnableVgwRoutePropagation};
+    let line = |destination: &str, origin, loses| (destination.to_owned(), origin, loses);
+    let expected = [
+        line("10.0.0.0/16", CreateRouteTable, false),
+        line("172.16.0.0/12", CreateRoute, false),
+        line("192.168.0.0/16", EnableVgwRoutePropagation, false),
+        line("10.0.0.0/24", EnableVgwRoutePropagation, true),
+        line("10.0.0.0/8", EnableVgwRoutePropagation, false),
+    ];
+    assert_eq!(routes(&small), expected);
+    small.builder.apply(Op::DisableVgwRoutePropagation { route_table: table, gateway });
+    assert_eq!(routes(&small), expected[..2]);
+    // inside the VPC no route leads to a gateway of its edge.
+    let refusal = small.refusal(create_route(table, "10.0.0.0/24", RouteTarget::VpnGateway(gateway)));
+    assert_eq!((refusal.code, refusal.parameter), (ErrorCode::InvalidParameterValue, "Target"));
+    small.accepts(create_route(table, "192.168.0.0/16", RouteTarget::VpnGateway(gateway)));
+}
+
+#[test]
+fn r_31_r_34_a_virtual_private_gateways_table_is_not_the_main_one_and_has_no_propagated_routes() {
+    let mut small = small();
+    let b = &mut small.builder;
+    let gateway = b.vpn_gateway(small.vpc, "vgw");
+    let eni = b.instance(small.subnet, "appliance", "10.0.0.4", &[], false);
+    let edge = b.gateway_route_table(small.vpc, GatewayId::Vpn(gateway));
+    let main = b.world.vpc(small.vpc).unwrap().main_route_table;
+    let propagate = |route_table| Op::EnableVgwRoutePropagation { route_table, gateway };
+    assert_eq!(small.refusal(propagate(edge)).code, ErrorCode::InvalidParameterValue);
+    small.accepts(create_route(edge, "10.0.0.0/24", RouteTarget::NetworkInterface(eni)));
+    for (destination, target) in
+        [("8.8.8.8/32", RouteTarget::NetworkInterface(eni)), ("10.0.0.0/24", RouteTarget::VpnGateway(gateway))]
+    {
+        assert_eq!(small.refusal(create_route(edge, destination, target)).code, ErrorCode::InvalidParameterValue);
+    }
+    let other = small.builder.route_table(small.vpc, small.subnet);
+    small.builder.apply(propagate(other));
+    let associate = |route_table| Op::AssociateGatewayRouteTable { route_table, gateway: GatewayId::Vpn(gateway) };
+    for table in [main, other] {
+        assert_eq!(small.refusal(associate(table)).code, ErrorCode::InvalidParameterValue);
+    }
+}
+
+#[test]
+fn a_vpc_has_one_virtual_private_gateway_and_a_site_addresses_of_its_own() {
+    let mut small = small();
+    let b = &mut small.builder;
+    let gateway = b.vpn_gateway(small.vpc, "vgw");
+    let site = b.site(gateway, "office", &["192.168.0.0/24"]);
+    let second = VpnGateway {
+        id: VpnGatewayId::from_seed(7),
+        vpc: small.vpc,
+        route_table: None,
+        tags: Tags::default(),
+        origin: Origin::default(),
+    };
+    assert_eq!(small.refusal(Op::AttachVpnGateway(second)).code, ErrorCode::ResourceAlreadyAssociated);
+    let host = |address: &str| {
+        Op::CreateHost(CreateHost {
+            id: HostId::from_seed(7),
+            name: "pc".to_owned(),
+            site: Some(site),
+            address: address.parse().unwrap(),
+            mac: MacAddress::from_seed(7),
+            serve: Vec::new(),
+            origin: Origin::default(),
+        })
+    };
+    for (address, code) in [
+        ("192.168.1.9", ErrorCode::InvalidParameterValue),
+        ("192.168.0.0", ErrorCode::InvalidParameterValue),
+        ("192.168.0.255", ErrorCode::InvalidParameterValue),
+        ("192.168.0.1", ErrorCode::InvalidIpAddressInUse),
+    ] {
+        assert_eq!(small.refusal(host(address)).code, code, "{address}");
+    }
+    small.builder.apply(host("192.168.0.9"));
+    let route = |destination: &str| Op::CreateVpnConnectionRoute {
+        connection: site,
+        destination: destination.parse().unwrap(),
+    };
+    assert_eq!(small.refusal(route("192.168.0.0/24")).code, ErrorCode::InvalidParameterValue, "twice");
+    assert_eq!(small.refusal(route("10.0.0.1/24")).code, ErrorCode::InvalidParameterValue, "not a block");
+    // What is in use stays.
+    for op in [Op::DetachVpnGateway(gateway), Op::DeleteVpnConnection(site), Op::DeleteVpc(small.vpc)] {
+        assert_eq!(small.refusal(op).code, ErrorCode::DependencyViolation);
+    }
+    let gone = Op::DeleteVpnConnectionRoute { connection: site, destination: "192.168.0.0/24".parse().unwrap() };
+    assert_eq!(small.refusal(gone).parameter, "Router");
 }

@@ -7,7 +7,7 @@ use minivpc_model::*;
 use minivpc_packet::tcp_flags;
 
 use crate::frame::{Body, Packet};
-use crate::oracle::{Datum, NextHop, Party, Tcp, What, longest};
+use crate::oracle::{Datum, NextHop, Oracle, Party, Tcp, What};
 use crate::worlds::Builder;
 
 /// A small generator with a seed (SplitMix64).
@@ -71,6 +71,9 @@ const HOSTS: [Ipv4Addr; 3] =
 
 /// Destinations of routes out of the VPC, one inside the other.
 const OUTSIDE: [&str; 6] = ["0.0.0.0/0", "0.0.0.0/0", "10.0.0.0/8", "192.0.0.0/16", "192.0.2.0/24", "192.0.2.128/25"];
+
+/// Blocks of sites, the same behind each gateway.
+const SITES: [&str; 2] = ["192.168.0.0/24", "192.168.1.0/24"];
 
 /// A world with one or two VPCs, which may have the same addresses.
 pub fn world(random: &mut Random) -> World {
@@ -175,8 +178,22 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
         }
     }
     if let Some(igw) = igw.filter(|_| random.one_in(2)) {
-        gateway_route_table(random, b, (vpc, igw), &subnets, &targets);
+        gateway_route_table(random, b, (vpc, GatewayId::Internet(igw)), &subnets, &targets);
+        b.apply(Op::ModifyAsymmetricReturn { gateway: igw, passes: random.one_in(2) });
     }
+    for (n, subnet) in subnets.iter().enumerate() {
+        if !random.one_in(6) {
+            continue;
+        }
+        let eni = b.network_interface(*subnet, &format!("eni-{number}-{n}"), &format!("10.{block}.{n}.60"));
+        targets.push(RouteTarget::NetworkInterface(eni));
+        // Another one is nobody's.
+        if random.one_in(2) {
+            let instance = b.world.find_instance(&format!("i-{number}-{n}-0")).unwrap();
+            b.apply(Op::AttachNetworkInterface { network_interface: eni, instance, device_index: 1 });
+        }
+    }
+    let vgw = random.one_in(2).then(|| vpn(random, b, (vpc, block, number), &subnets, &targets));
     // Twice, so that they are as usual as on AWS.
     targets.extend(gateways.iter().chain(&gateways).map(|(_, gateway)| *gateway));
     let chain = chain(random, subnets.len(), &gateways);
@@ -186,6 +203,9 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
             continue;
         }
         let table = b.route_table(vpc, *subnet);
+        if let Some(gateway) = vgw.filter(|_| random.one_in(2)) {
+            b.apply(Op::EnableVgwRoutePropagation { route_table: table, gateway });
+        }
         for (_, to, gateway) in &chained {
             b.route(table, &format!("10.{block}.{to}.0/24"), *gateway);
         }
@@ -194,11 +214,13 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
             let inside = !random.one_in(3);
             let destination = match inside {
                 true => format!("10.{block}.{}.0/24", random.below(subnets.len())),
+                false if vgw.is_some() && random.one_in(2) => random.of(&SITES).to_owned(),
                 false => random.of(&OUTSIDE).to_owned(),
             };
             let destination = destination.parse().unwrap();
             let target = match igw {
                 Some(igw) if !inside && random.one_in(2) => RouteTarget::InternetGateway(igw),
+                _ if !inside && vgw.is_some() && random.one_in(2) => RouteTarget::VpnGateway(vgw.unwrap()),
                 _ => random.of(&targets),
             };
             let _ =
@@ -207,23 +229,54 @@ fn vpc(random: &mut Random, b: &mut Builder, number: usize, block: usize) {
     }
 }
 
-/// A table that leads what enters by the internet gateway to some subnets through appliances.
+/// A gateway with one or two sites, whose routes overlap with what is near.
+fn vpn(
+    random: &mut Random,
+    b: &mut Builder,
+    (vpc, block, number): (VpcId, usize, usize),
+    subnets: &[SubnetId],
+    targets: &[RouteTarget],
+) -> VpnGatewayId {
+    let gateway = b.vpn_gateway(vpc, &format!("vgw-{number}"));
+    let inside = format!("10.{block}.{}.0/24", random.below(4));
+    let more = [&inside, "10.200.0.0/16", "192.0.2.0/24", "172.16.0.0/12"];
+    for (n, home) in SITES.iter().enumerate().take(1 + random.below(2)) {
+        let mut blocks = vec![*home];
+        blocks.extend(more.iter().skip(n).step_by(2).filter(|_| random.one_in(2)));
+        let site = b.site(gateway, &format!("site-{number}-{n}"), &blocks);
+        for block in &blocks {
+            let address = block.replace(".0.0/1", ".0.9/1").replace(".0/24", ".9/24");
+            b.host_in(
+                Some(site),
+                &format!("host-{}", address.replace(['.', '/'], "-")),
+                address.split('/').next().unwrap(),
+            );
+        }
+    }
+    if random.one_in(2) {
+        gateway_route_table(random, b, (vpc, GatewayId::Vpn(gateway)), subnets, targets);
+    }
+    gateway
+}
+
+/// A table that leads what enters by a gateway to some subnets through appliances.
 fn gateway_route_table(
     random: &mut Random,
     b: &mut Builder,
-    (vpc, gateway): (VpcId, InternetGatewayId),
+    (vpc, gateway): (VpcId, GatewayId),
     subnets: &[SubnetId],
     targets: &[RouteTarget],
 ) {
     let route_table = b.gateway_route_table(vpc, gateway);
+    let middleboxes: Vec<_> =
+        targets.iter().filter(|target| matches!(target, RouteTarget::NetworkInterface(_))).copied().collect();
     for subnet in subnets {
         let destination = b.world.subnet(*subnet).unwrap().cidr.into();
-        let target = random.of(targets);
-        if random.one_in(2) && matches!(target, RouteTarget::NetworkInterface(_)) {
+        if !middleboxes.is_empty() && random.one_in(2) {
+            let target = random.of(&middleboxes);
             b.apply(Op::CreateRoute { route_table, destination, target, origin: Origin::default() });
         }
     }
-    b.apply(Op::ModifyAsymmetricReturn { gateway, passes: random.one_in(2) });
 }
 
 /// The same world without some rules of its security groups.
@@ -375,7 +428,7 @@ fn is_guest(eni: &NetworkInterface) -> bool {
 fn gateways_between(world: &World, from: &NetworkInterface, to: &NetworkInterface) -> usize {
     let next = |subnet: &SubnetId| {
         let table = world.route_table_of(world.subnet(*subnet).unwrap()).unwrap();
-        match longest(table, to.private_ip)?.target {
+        match Oracle::new(world).longest(table.id, to.private_ip)?.target {
             RouteTarget::NatGateway(nat) => Some(world.nat_gateway(nat).unwrap().subnet),
             _ => None,
         }
@@ -410,11 +463,12 @@ pub fn packet(random: &mut Random, world: &World, far: &[(NetworkInterfaceId, Ip
         let sender = near_the_internet[random.below(near_the_internet.len())];
         let dst = match random.below(8) {
             0 => random.of(&[Ipv4Addr::new(172, 16, 0, 1), Ipv4Addr::new(100, 64, 0, 1)]),
+            1 => Ipv4Addr::new(203, 0, 113, 250),
             _ => outside(random),
         };
         return (Party::Interface(sender.id), NextHop::Router, Datum { src: sender.private_ip, dst, what, ttl });
     }
-    let hosts: Vec<_> = world.hosts().collect();
+    let (hosts, enis): (Vec<_>, Vec<_>) = (world.hosts().collect(), world.network_interfaces().collect());
     if !hosts.is_empty() && random.one_in(5) {
         let sender = hosts[random.below(hosts.len())];
         let src = match random.below(12) {
@@ -423,7 +477,10 @@ pub fn packet(random: &mut Random, world: &World, far: &[(NetworkInterfaceId, Ip
             3 => Ipv4Addr::new(224, 0, 0, 5),
             _ => sender.address,
         };
-        let dst = outside(random);
+        let dst = match random.of(&[sender.site.is_some(), sender.site.is_some(), false]) {
+            true => enis[random.below(enis.len())].private_ip,
+            false => outside(random),
+        };
         return (Party::Host(sender.id), NextHop::Router, Datum { src, dst, what, ttl });
     }
     let all: Vec<_> = world.network_interfaces().collect();
@@ -440,12 +497,14 @@ pub fn packet(random: &mut Random, world: &World, far: &[(NetworkInterfaceId, Ip
             random.of(&[Ipv4Addr::new(10, 200, 0, 1), Ipv4Addr::new(10, 0, 1, 1), Ipv4Addr::new(169, 254, 169, 254)])
         }
         3 => random.of(&groups_and_nobody),
+        8..12 if !hosts.is_empty() => hosts[random.below(hosts.len())].address,
         _ => other.private_ip,
     };
     // Appliances forward what others have sent.
     let foreign = random.one_in(if sender.source_dest_check { 16 } else { 2 });
     let src = match foreign {
         true if random.one_in(20) => random.of(&groups_and_nobody),
+        true if !hosts.is_empty() && random.one_in(8) => hosts[random.below(hosts.len())].address,
         true => near[random.below(near.len())].private_ip,
         false => sender.private_ip,
     };

@@ -80,7 +80,7 @@ impl Builder {
     }
 
     /// A route table for what enters by an internet gateway.
-    pub fn gateway_route_table(&mut self, vpc: VpcId, gateway: InternetGatewayId) -> RouteTableId {
+    pub fn gateway_route_table(&mut self, vpc: VpcId, gateway: GatewayId) -> RouteTableId {
         let id = RouteTableId::from_seed(self.seed());
         self.apply(Op::CreateRouteTable { id, vpc, tags: Tags::default(), origin: Origin::default() });
         self.apply(Op::AssociateGatewayRouteTable { route_table: id, gateway });
@@ -184,10 +184,33 @@ impl Builder {
 
     /// A host of the internet.
     pub fn host(&mut self, name: &str, address: &str) -> HostId {
+        self.host_in(None, name, address)
+    }
+
+    /// A host on the internet, or in a site.
+    pub fn host_in(&mut self, site: Option<VpnConnectionId>, name: &str, address: &str) -> HostId {
         let id = HostId::from_seed(self.seed());
         let (name, address) = (name.to_owned(), address.parse().unwrap());
         let (mac, origin) = (MacAddress::from_seed(self.seed()), Origin::default());
-        self.apply(Op::CreateHost(CreateHost { id, name, address, mac, serve: Vec::new(), origin }));
+        self.apply(Op::CreateHost(CreateHost { id, name, site, address, mac, serve: Vec::new(), origin }));
+        id
+    }
+
+    /// A virtual private gateway.
+    pub fn vpn_gateway(&mut self, vpc: VpcId, name: &str) -> VpnGatewayId {
+        let id = VpnGatewayId::from_seed(self.seed());
+        let (tags, origin) = (Tags::named(name), Origin::default());
+        self.apply(Op::AttachVpnGateway(VpnGateway { id, vpc, route_table: None, tags, origin }));
+        id
+    }
+
+    /// A site with these blocks, whose router has the first address of the first.
+    pub fn site(&mut self, vpn_gateway: VpnGatewayId, name: &str, blocks: &[&str]) -> VpnConnectionId {
+        let id = VpnConnectionId::from_seed(self.seed());
+        let static_routes: Vec<_> = blocks.iter().map(|block| net(block)).collect();
+        let router = static_routes[0].hosts().next().unwrap();
+        let (tags, origin) = (Tags::named(name), Origin::default());
+        self.apply(Op::CreateVpnConnection(VpnConnection { id, vpn_gateway, static_routes, router, tags, origin }));
         id
     }
 
@@ -331,7 +354,7 @@ pub fn everything() -> World {
     let connectivity = Connectivity::Public(vec![b.elastic_ip("203.0.113.31")]);
     let outside = RouteTarget::NatGateway(b.nat_gateway_of_kind(middle, "outside", "10.0.2.201", connectivity));
     // What the internet has for `deep` passes the appliance.
-    let edge = b.gateway_route_table(vpc, igw);
+    let edge = b.gateway_route_table(vpc, GatewayId::Internet(igw));
     b.route(edge, "10.0.3.0/24", appliance);
     b.host("example", "93.184.216.34");
     b.host("stranger", "192.0.2.66");

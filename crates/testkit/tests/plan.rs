@@ -16,7 +16,11 @@ fn alive(world: &World) -> impl PartialEq + std::fmt::Debug {
         world.route_tables().cloned().collect::<Vec<_>>(),
         world.security_groups().cloned().collect::<Vec<_>>(),
         world.network_acls().cloned().collect::<Vec<_>>(),
-        world.internet_gateways().cloned().collect::<Vec<_>>(),
+        (
+            world.internet_gateways().cloned().collect::<Vec<_>>(),
+            world.vpn_gateways().cloned().collect::<Vec<_>>(),
+            world.vpn_connections().cloned().collect::<Vec<_>>(),
+        ),
         world.addresses().cloned().collect::<Vec<_>>(),
         interfaces.collect::<Vec<_>>(),
         world.nat_gateways().filter(|nat| nat.is_available()).cloned().collect::<Vec<_>>(),
@@ -44,7 +48,7 @@ fn assert_same(is: &World, wanted: &World, pair: u64) {
 fn edited(random: &mut Random, world: &World) -> World {
     let mut next = world.clone();
     for _ in 0..6 {
-        let op = match random.below(14) {
+        let op = match random.below(16) {
             0 => next.instances().next().map(|instance| Op::TerminateInstance(instance.id)),
             1 => next.nat_gateways().find(|nat| nat.is_available()).map(|nat| Op::DeleteNatGateway(nat.id)),
             2 => next.network_interfaces().last().map(|eni| Op::ModifySourceDestCheck {
@@ -96,6 +100,21 @@ fn edited(random: &mut Random, world: &World) -> World {
                 .network_interfaces()
                 .find(|eni| eni.device_index().is_some_and(|index| index > 0))
                 .map(|eni| Op::DetachNetworkInterface(eni.id)),
+            13 => next.vpn_gateways().next().and_then(|vgw| {
+                let table = next.route_tables().filter(|table| table.vpc == vgw.vpc).last()?;
+                let (route_table, gateway) = (table.id, vgw.id);
+                Some(match table.propagating_vgws.is_empty() {
+                    true => Op::EnableVgwRoutePropagation { route_table, gateway },
+                    false => Op::DisableVgwRoutePropagation { route_table, gateway },
+                })
+            }),
+            14 => next.vpn_connections().next().and_then(|site| {
+                let (connection, last) = (site.id, site.static_routes.last()?);
+                Some(match random.one_in(2) {
+                    true => Op::DeleteVpnConnectionRoute { connection, destination: *last },
+                    false => Op::CreateVpnConnectionRoute { connection, destination: "10.77.0.0/16".parse().unwrap() },
+                })
+            }),
             12 => next
                 .network_interfaces()
                 .find(|eni| eni.attachment.is_none())

@@ -40,7 +40,10 @@ pub(crate) fn build(file: LabFile, now: &str, running: Option<&Lab>) -> Result<L
         builder.parts_of_vpc(name, vpc)?;
     }
     for (name, host) in &file.internet.hosts.0 {
-        builder.host(name, host)?;
+        builder.host(None, name, host)?;
+    }
+    for (name, site) in &file.customer_sites.0 {
+        builder.customer_site(name, site)?;
     }
     const TURNS: [Turn; 3] = [Turn::Named, Turn::Kept, Turn::Free];
     for turn in TURNS {
@@ -75,7 +78,7 @@ pub(crate) fn build(file: LabFile, now: &str, running: Option<&Lab>) -> Result<L
     // Routes come last: their targets are there now.
     for (vpc_name, vpc) in &file.vpcs.0 {
         // Before its routes, so that a route that such a table can't have is refused where it stands.
-        builder.gateway_route_table(vpc_name, vpc)?;
+        builder.gateway_route_tables(vpc_name, vpc)?;
         builder.routes(vpc_name, vpc)?;
     }
     Ok(builder.lab)
@@ -198,6 +201,16 @@ impl<'a> Builder<'a> {
                 origin: self.origin(at(&igw.name)),
             };
             self.apply(Op::AttachInternetGateway(gateway), at(&igw.name), &[])?;
+        }
+        if let Some(vgw) = &vpc.virtual_private_gateway {
+            let gateway = VpnGateway {
+                id: self.id(vgw.id.as_ref(), VpnGatewayId::from_seed, &["vgw", &name.value, &vgw.name.value])?,
+                vpc: id,
+                route_table: None,
+                tags: tags(&vgw.name, &vgw.tags)?,
+                origin: self.origin(at(&vgw.name)),
+            };
+            self.apply(Op::AttachVpnGateway(gateway), at(&vgw.name), &[])?;
         }
         for (key, subnet) in &vpc.subnets.0 {
             self.subnet(id, name, key, subnet)?;
@@ -409,6 +422,10 @@ impl<'a> Builder<'a> {
         let home = self.vpc_id(vpc_name, vpc)?;
         for (key, table) in &vpc.route_tables.0 {
             let route_table = found(key, self.world().find_route_table(Some(home), &key.value))?;
+            for vgw in &table.propagating_vgws {
+                let gateway = found(vgw, self.world().find_vpn_gateway(Some(home), &vgw.value))?;
+                self.apply(Op::EnableVgwRoutePropagation { route_table, gateway }, at(vgw), &[])?;
+            }
             for (destination, target) in &table.routes.0 {
                 let net = destination.value.parse::<IpNet>().map_err(|_| {
                     let message = format!("'{}' isn't a block of addresses such as 10.0.1.0/24", destination.value);
@@ -445,13 +462,19 @@ impl<'a> Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn gateway_route_table(&mut self, vpc_name: &Spanned<String>, vpc: &file::Vpc) -> Result<(), Mistake> {
+    fn gateway_route_tables(&mut self, vpc_name: &Spanned<String>, vpc: &file::Vpc) -> Result<(), Mistake> {
         let home = self.vpc_id(vpc_name, vpc)?;
-        let named = vpc.internet_gateway.as_ref().and_then(|igw| igw.route_table.as_ref());
-        let gateway = self.world().vpc(home).ok().and_then(|vpc| vpc.internet_gateway);
-        let (Some(table), Some(gateway)) = (named, gateway) else { return Ok(()) };
-        let route_table = found(table, self.world().find_route_table(Some(home), &table.value))?;
-        self.apply(Op::AssociateGatewayRouteTable { route_table, gateway }, at(table), &[])
+        let world = self.world();
+        let igw = world.vpc(home).ok().and_then(|vpc| vpc.internet_gateway).map(GatewayId::Internet);
+        let vgw = world.vpn_gateway_of(home).map(|vgw| GatewayId::Vpn(vgw.id));
+        let of_igw = vpc.internet_gateway.as_ref().and_then(|igw| igw.route_table.as_ref());
+        let of_vgw = vpc.virtual_private_gateway.as_ref().and_then(|vgw| vgw.route_table.as_ref());
+        for (gateway, table) in [(igw, of_igw), (vgw, of_vgw)] {
+            let (Some(gateway), Some(table)) = (gateway, table) else { continue };
+            let route_table = found(table, self.world().find_route_table(Some(home), &table.value))?;
+            self.apply(Op::AssociateGatewayRouteTable { route_table, gateway }, at(table), &[])?;
+        }
+        Ok(())
     }
 
     /// Has the lab that runs a route to a target of this name, which the file has no more? It stays, as a blackhole.

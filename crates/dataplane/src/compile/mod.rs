@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use minivpc_model as model;
 use minivpc_model::{Attachment, Peer, RouteTarget, Tags, World};
 use prefix_trie::PrefixMap;
@@ -42,6 +42,8 @@ struct Compiler<'a> {
     acls: Index<model::NetworkAclId>,
     nats: Index<model::NatGatewayId>,
     igws: Index<model::InternetGatewayId>,
+    vgws: Index<model::VpnGatewayId>,
+    sites: Index<model::VpnConnectionId>,
     enis: Index<model::NetworkInterfaceId>,
     /// Private addresses of the interfaces that carry a group, sorted (SG-5).
     members: HashMap<model::SecurityGroupId, Vec<IpAddr>>,
@@ -61,6 +63,8 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
         acls: Index::new("network ACLs", world.network_acls().map(|x| x.id))?,
         nats: Index::new("NAT gateways", available(world).map(|x| x.id))?,
         igws: Index::new("internet gateways", world.internet_gateways().map(|x| x.id))?,
+        vgws: Index::new("virtual private gateways", world.vpn_gateways().map(|x| x.id))?,
+        sites: Index::new("VPN connections", world.vpn_connections().map(|x| x.id))?,
         enis: Index::new("network interfaces", world.network_interfaces().map(|x| x.id))?,
         members: members(world),
     };
@@ -75,8 +79,8 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
     // Hosts are ports, too.
     let ports = enis.len() + world.hosts().count();
     u16::try_from(ports).map_err(|_| TooMany { kind: "network interfaces and hosts" })?;
-    let hosts: Vec<_> = world.hosts().map(host).collect();
-    let hosts_at = hosts.iter().zip(0..).map(|(host, n)| (host.ip, n)).collect();
+    let hosts: Vec<_> = world.hosts().map(|host| c.host(host)).collect();
+    let hosts_at = hosts.iter().zip(0..).map(|(host, n)| ((host.site, host.ip), n)).collect();
     let publics: Vec<_> = world.public_addresses().filter_map(|public| c.public(&public)).collect();
     let vpc_of = |eni: u16| subnets[usize::from(enis[usize::from(eni)].subnet)].vpc;
     let publics_of = publics.iter().map(|(ip, public)| ((vpc_of(public.eni), public.private), *ip)).collect();
@@ -97,6 +101,8 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
         acls: world.network_acls().map(acl).collect(),
         nats: available(world).map(|nat| c.nat(nat)).collect(),
         igws: world.internet_gateways().map(|igw| c.igw(igw)).collect(),
+        vgws: world.vpn_gateways().map(|vgw| c.vgw(vgw)).collect(),
+        sites: world.vpn_connections().map(|connection| c.site(connection)).collect(),
     })
 }
 
@@ -170,12 +176,13 @@ impl Compiler<'_> {
         let vpc = self.world.vpc(table.vpc).ok();
         let main = vpc.filter(|vpc| vpc.main_route_table == table.id && table.tags.name().is_none());
         let name = main.map_or_else(|| name(&table.tags, table.id), |_| "main".to_owned());
-        let routes: Vec<_> = table.routes.iter().map(|route| self.route(route)).collect();
-        let v4 = routes.iter().zip(0..).filter_map(|(route, n)| match route.destination {
-            IpNet::V4(v4) => Some((v4, n)),
-            IpNet::V6(_) => None,
+        let all = self.world.routes(table);
+        let v4 = all.iter().zip(0..).filter_map(|(route, n)| match route.destination {
+            IpNet::V4(v4) if !self.world.loses_to_local(table, route) => Some((v4, n)),
+            IpNet::V4(_) | IpNet::V6(_) => None,
         });
-        RouteTable { id: table.id, name, v4: v4.collect::<PrefixMap<_, _>>(), routes }
+        let v4 = v4.collect::<PrefixMap<_, _>>();
+        RouteTable { id: table.id, name, v4, routes: all.iter().map(|route| self.route(route)).collect() }
     }
 
     fn route(&self, route: &model::Route) -> Route {
@@ -183,6 +190,7 @@ impl Compiler<'_> {
             (model::RouteState::Blackhole, _) => Target::Blackhole,
             (model::RouteState::Active, RouteTarget::Local) => Target::Local,
             (model::RouteState::Active, RouteTarget::InternetGateway(id)) => Target::InternetGateway(self.igws.of(id)),
+            (model::RouteState::Active, RouteTarget::VpnGateway(id)) => Target::VpnGateway(self.vgws.of(id)),
             (model::RouteState::Active, RouteTarget::NetworkInterface(id)) => Target::Eni(self.enis.of(id)),
             (model::RouteState::Active, RouteTarget::NatGateway(id)) => self
                 .world
@@ -238,6 +246,49 @@ impl Compiler<'_> {
         }
     }
 
+    fn vgw(&self, vgw: &model::VpnGateway) -> VpnGateway {
+        let connections = self.world.vpn_connections().filter(|connection| connection.vpn_gateway == vgw.id);
+        let blocks = connections.flat_map(|connection| {
+            let site = self.sites.of(connection.id);
+            connection.static_routes.iter().map(move |block| (*block, site))
+        });
+        VpnGateway {
+            id: vgw.id,
+            name: name(&vgw.tags, vgw.id),
+            vpc: self.vpcs.of(vgw.vpc),
+            cidr: self.world.vpc(vgw.vpc).map_or_else(|_| Ipv4Net::default(), |vpc| vpc.cidr),
+            route_table: vgw.route_table.map(|table| self.route_tables.of(table)),
+            origin: vgw.origin,
+            sites: blocks.collect(),
+        }
+    }
+
+    fn site(&self, connection: &model::VpnConnection) -> Site {
+        Site {
+            id: connection.id,
+            name: name(&connection.tags, connection.id),
+            vgw: self.vgws.of(connection.vpn_gateway),
+            router: connection.router.into(),
+            origin: connection.origin,
+        }
+    }
+
+    fn host(&self, host: &model::Host) -> Host {
+        let [_, rest @ ..] = host.mac.0;
+        let [a, b, c, d, e] = rest;
+        Host {
+            id: host.id,
+            serial: host.serial,
+            name: self.world.host_name(host),
+            site: host.site.map(|site| self.sites.of(site)),
+            ip: host.address.into(),
+            mac: host.mac,
+            // 0x02 keeps it apart from every host's, as a subnet's router's from every interface's.
+            router_mac: model::MacAddress([0x02, a, b, c, d, e]),
+            origin: host.origin,
+        }
+    }
+
     fn nat(&self, nat: &model::NatGateway) -> NatGateway {
         let eni = self.enis.of(nat.network_interface);
         NatGateway { id: nat.id, name: name(&nat.tags, nat.id), eni, origin: nat.origin }
@@ -265,20 +316,5 @@ fn acl(acl: &model::NetworkAcl) -> NetworkAcl {
         egress: entries(&acl.egress),
         ingress_rules: at_once(&acl.ingress),
         egress_rules: at_once(&acl.egress),
-    }
-}
-
-fn host(host: &model::Host) -> Host {
-    let [_, rest @ ..] = host.mac.0;
-    let [a, b, c, d, e] = rest;
-    Host {
-        id: host.id,
-        serial: host.serial,
-        name: host.name.clone(),
-        ip: host.address.into(),
-        mac: host.mac,
-        // 0x02 keeps it apart from every host's, as a subnet's router's from every interface's.
-        router_mac: model::MacAddress([0x02, a, b, c, d, e]),
-        origin: host.origin,
     }
 }

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use minivpc_packet::{Flow, Headers};
 
-use super::internet::MTU;
+use super::edge;
+use super::outside::MTU;
 use crate::drop::DropReason;
 use crate::explain::{IgwAct, Recorder, Step};
 use crate::snapshot::Target;
@@ -106,27 +107,11 @@ pub fn into_vpc<R: Recorder>(walk: &mut Walk<'_, R>) -> Next {
     walk.limit(MTU);
     walk.step(Step::InternetGateway { igw, act: IgwAct::In }, &before);
     let Some(table) = walk.snapshot.igw(igw).route_table else { return Next::Go(At::Enter { eni: public.eni }) };
-    edge(walk, table, public.private, public.eni)
+    edge::route(walk, table, public.private, public.eni, has_public_address)
 }
 
-/// the gateway's own table decides, for the private address.
-fn edge<R: Recorder>(walk: &mut Walk<'_, R>, index: u16, destination: IpAddr, owner: u16) -> Next {
-    let table = walk.snapshot.route_table(index);
-    let route = table.lookup(destination);
-    walk.pass(Step::Route { table: index, route });
-    match route.map(|route| table.routes[usize::from(route)].target) {
-        None => Next::End(Verdict::Drop(DropReason::NoRoute)),
-        Some(Target::Local) => Next::Go(At::Enter { eni: owner }),
-        //
-        Some(Target::Eni(eni)) => match has_public_address(walk, eni) {
-            true => Next::Go(At::Enter { eni }),
-            false => Next::End(Verdict::Drop(DropReason::MiddleboxWithoutPublicAddress)),
-        },
-        Some(Target::InternetGateway(_) | Target::Blackhole) => Next::End(Verdict::Drop(DropReason::Blackhole)),
-    }
-}
-
-fn has_public_address<R>(walk: &Walk<'_, R>, eni: u16) -> bool {
+///
+fn has_public_address<R: Recorder>(walk: &Walk<'_, R>, eni: u16) -> bool {
     let eni = walk.snapshot.eni(eni);
     let vpc = walk.snapshot.subnet(eni.subnet).vpc;
     eni.addresses().any(|address| walk.snapshot.public_of(vpc, address).is_some())

@@ -1,13 +1,17 @@
 //! One file per AWS component. Each hop looks at the packet, writes one [`Step`](crate::explain::Step) and says what
 //! comes next.
 
+pub mod customer_site;
+mod edge;
 pub mod eni;
 pub mod internet;
 pub mod internet_gateway;
 pub mod nat_gateway;
 pub mod network_acl;
+pub mod outside;
 pub mod router;
 pub mod security_group;
+pub mod vpn_gateway;
 
 use minivpc_model::Traffic;
 use minivpc_packet::Headers;

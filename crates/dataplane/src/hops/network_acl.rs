@@ -14,6 +14,7 @@ pub fn leave<R: Recorder>(walk: &mut Walk<'_, R>, subnet: u16, to: To) -> Next {
     let next = match to {
         To::Eni(eni) => At::Enter { eni },
         To::InternetGateway(igw) => At::OutOfVpc { igw, subnet },
+        To::VpnGateway(vgw) => At::OutByVpn { vgw },
     };
     let destination = walk.packet.flow.dst;
     evaluate(walk, subnet, Direction::Egress, destination, next)

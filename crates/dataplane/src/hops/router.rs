@@ -39,6 +39,7 @@ pub fn route<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
         Target::InternetGateway(igw) => {
             return Next::Go(At::Leave { subnet: index, to: To::InternetGateway(igw) });
         }
+        Target::VpnGateway(vgw) => return Next::Go(At::Leave { subnet: index, to: To::VpnGateway(vgw) }),
         Target::Local => match walk.snapshot.owner(subnet.vpc, destination) {
             Some(eni) => eni,
             None if walk.snapshot.is_router(subnet.vpc, destination) => {

@@ -71,6 +71,7 @@ fn name(sim: &Sim, point: Point) -> String {
         Point::Interface(id) => sim.snapshot.eni(sim.snapshot.eni_of(id).unwrap()).name.clone(),
         Point::NatGateway(_, side) => format!("nat/{side:?}"),
         Point::InternetGateway(_) => "igw".to_owned(),
+        Point::VpnGateway(_) => "vgw".to_owned(),
         Point::Drops => "drops".to_owned(),
     }
 }
@@ -92,7 +93,8 @@ fn everywhere(sim: &Sim) -> Vec<Point> {
         .iter()
         .flat_map(|nat| [Side::Inside, Side::Outside].into_iter().map(|side| Point::NatGateway(nat.id, side)));
     let igws = sim.snapshot.igws.iter().map(|igw| Point::InternetGateway(igw.id));
-    enis.chain(nats).chain(igws).chain([Point::Drops]).collect()
+    let vgws = sim.snapshot.vgws.iter().map(|vgw| Point::VpnGateway(vgw.id));
+    enis.chain(nats).chain(igws).chain(vgws).chain([Point::Drops]).collect()
 }
 
 fn sim() -> Sim {

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use minivpc_dataplane::{DropReason, Kind, tcp_flags};
 use minivpc_model::{
-    Connectivity, LoadBalancer, NetworkInterfaceId, Op, Origin, Peer, RouteTarget, RuleAction, SubnetId, Traffic, VpcId,
+    Connectivity, GatewayId, LoadBalancer, NetworkInterfaceId, Op, Origin, Peer, RouteTarget, RuleAction, SubnetId,
+    Traffic, VpcId,
 };
 use minivpc_testkit::{Body, Builder, Packet, Sim};
 
@@ -322,7 +323,7 @@ fn ingress(to_appliance: bool) -> (Public, NetworkInterfaceId) {
     let appliance = public.builder.instance(subnet, "appliance", "10.0.9.10", &[all], false);
     let table = public.builder.route_table(public.vpc, subnet);
     public.builder.route(table, "0.0.0.0/0", RouteTarget::InternetGateway(gateway));
-    let edge = public.builder.gateway_route_table(public.vpc, gateway);
+    let edge = public.builder.gateway_route_table(public.vpc, GatewayId::Internet(gateway));
     public.builder.route(edge, "10.0.0.0/24", RouteTarget::NetworkInterface(appliance));
     if to_appliance {
         let route_table = public.builder.world.subnet(public.subnet).unwrap().route_table.unwrap();

@@ -11,6 +11,7 @@ mod network_acl;
 mod router;
 mod security_group;
 mod trace;
+mod vpn_gateway;
 
 use std::net::Ipv4Addr;
 

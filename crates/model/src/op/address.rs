@@ -46,7 +46,7 @@ impl World {
     fn holder_of_public(&self, address: Ipv4Addr) -> Option<String> {
         let elastic = self.addresses.values().find(|other| other.public_ip == address);
         let elastic = elastic.map(|other| other.tags.name().map_or_else(|| other.id.to_string(), str::to_owned));
-        let host = || self.hosts.values().find(|host| host.address == address).map(|host| host.name.clone());
+        let host = || self.internet_hosts().find(|host| host.address == address).map(|host| host.name.clone());
         let auto = || self.network_interfaces.values().find(|eni| eni.public_ip == Some(address));
         elastic.or_else(host).or_else(|| auto().map(|eni| self.holder_name(eni.id)))
     }

@@ -1,4 +1,4 @@
-//! Gateway route tables: for what enters a VPC by its internet gateway.
+//! Gateway route tables: for what enters a VPC by its internet gateway or its virtual private gateway.
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -12,33 +12,47 @@ impl World {
     pub(super) fn associate_gateway_route_table(
         &mut self,
         id: RouteTableId,
-        gateway: InternetGatewayId,
+        gateway: GatewayId,
     ) -> Result<(), Refusal> {
         let table = self.route_table(id)?;
         let vpc = self.vpc(table.vpc)?;
-        same_network("route table", id, table.vpc, "gateway", gateway, self.internet_gateway(gateway)?.vpc)?;
+        let home = match gateway {
+            GatewayId::Internet(id) => self.internet_gateway(id)?.vpc,
+            GatewayId::Vpn(id) => self.vpn_gateway(id)?.vpc,
+        };
+        same_network("route table", id, table.vpc, "gateway", gateway, home)?;
         if vpc.main_route_table == id {
             let message = format!("{id} is the main route table, which cannot be associated with a gateway");
+            return Err(Refusal::new(ErrorCode::InvalidParameterValue, "RouteTableId", message));
+        }
+        if !table.propagating_vgws.is_empty() {
+            let message = format!("{id} has route propagation enabled, and cannot be associated with a gateway");
             return Err(Refusal::new(ErrorCode::InvalidParameterValue, "RouteTableId", message));
         }
         for route in &table.routes {
             self.check_gateway_route(vpc, route.destination, route.target)?;
         }
-        if let Some(gateway) = self.internet_gateways.get_mut(&gateway) {
-            gateway.route_table = Some(id);
-        }
+        self.set_gateway_route_table(gateway, Some(id));
         Ok(())
     }
 
-    pub(super) fn disassociate_gateway_route_table(&mut self, id: InternetGatewayId) -> Result<(), Refusal> {
-        if self.internet_gateway(id)?.route_table.is_none() {
-            let message = format!("the gateway {id} has no route table");
+    pub(super) fn disassociate_gateway_route_table(&mut self, gateway: GatewayId) -> Result<(), Refusal> {
+        if !self.edge_associations().any(|(other, _)| other == gateway) {
+            let message = format!("the gateway {gateway} has no route table");
             return Err(Refusal::new(ErrorCode::InvalidAssociationIdNotFound, "GatewayId", message));
         }
-        if let Some(gateway) = self.internet_gateways.get_mut(&id) {
-            gateway.route_table = None;
-        }
+        self.set_gateway_route_table(gateway, None);
         Ok(())
+    }
+
+    fn set_gateway_route_table(&mut self, gateway: GatewayId, table: Option<RouteTableId>) {
+        let place = match gateway {
+            GatewayId::Internet(id) => self.internet_gateways.get_mut(&id).map(|gateway| &mut gateway.route_table),
+            GatewayId::Vpn(id) => self.vpn_gateways.get_mut(&id).map(|gateway| &mut gateway.route_table),
+        };
+        if let Some(place) = place {
+            *place = table;
+        }
     }
 
     pub(super) fn modify_asymmetric_return(&mut self, id: InternetGatewayId, passes: bool) -> Result<(), Refusal> {
@@ -50,8 +64,8 @@ impl World {
     }
 
     /// The gateway that a table is for.
-    pub(super) fn gateway_of(&self, table: RouteTableId) -> Option<InternetGatewayId> {
-        self.internet_gateways.values().find(|gateway| gateway.route_table == Some(table)).map(|gateway| gateway.id)
+    pub(super) fn gateway_of(&self, table: RouteTableId) -> Option<GatewayId> {
+        self.edge_associations().find(|(_, other)| *other == table).map(|(gateway, _)| gateway)
     }
 
     /// the whole VPC or a whole subnet, and led to an interface or nowhere else.
@@ -78,7 +92,7 @@ impl World {
         }
         match target {
             // SEED-17: a Classic Load Balancer's is taken, and of no use.
-            RouteTarget::NetworkInterface(id) => match self.network_interface(id)?.attachment {
+            RouteTarget::NetworkInterface(id) => match self.network_interfaces.get(&id).and_then(|eni| eni.attachment) {
                 Some(Attachment::NatGateway(_) | Attachment::LoadBalancer(LoadBalancer::Network)) => {
                     let manager = self.holder_name(id);
                     refuse("Target", format!("Route target is not supported. {id} is managed by a gateway: {manager}"))
@@ -86,7 +100,7 @@ impl World {
                 _ => Ok(()),
             },
             RouteTarget::Local => Ok(()),
-            RouteTarget::NatGateway(_) | RouteTarget::InternetGateway(_) => refuse(
+            RouteTarget::NatGateway(_) | RouteTarget::InternetGateway(_) | RouteTarget::VpnGateway(_) => refuse(
                 "Target",
                 "Route target is not supported. A gateway route table only supports local, network interface and Gateway Load Balancer endpoint targets."
                     .to_owned(),

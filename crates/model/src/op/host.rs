@@ -1,8 +1,10 @@
-//! Hosts outside all VPCs. AWS knows no such resource: they are the lab's.
+//! Hosts outside all VPCs, on the internet and in customers' sites. AWS knows no such resource: they are the lab's.
 
 use std::net::Ipv4Addr;
 
-use crate::id::HostId;
+use ipnet::Ipv4Net;
+
+use crate::id::{HostId, VpnConnectionId};
 use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::{Host, MacAddress, Origin, Service};
 use crate::world::World;
@@ -12,8 +14,10 @@ use crate::world::World;
 pub struct CreateHost {
     /// Its id.
     pub id: HostId,
-    /// Its name in DNS.
+    /// Its name, on the internet that in DNS.
     pub name: String,
+    /// At the far end of which VPN connection it is; none is the internet.
+    pub site: Option<VpnConnectionId>,
     /// Its address.
     pub address: Ipv4Addr,
     /// Its MAC address.
@@ -40,16 +44,40 @@ fn is_host_name(name: &str) -> bool {
 
 impl World {
     pub(super) fn create_host(&mut self, new: CreateHost) -> Result<(), Refusal> {
-        let CreateHost { id, name, address, mac, serve, origin } = new;
+        let CreateHost { id, name, site, address, mac, serve, origin } = new;
         self.unused(self.hosts.contains_key(&id), id)?;
         if !is_host_name(&name) {
             let message = format!("'{name}' can't be the name of a host: letters, digits and '-' between dots");
             return Err(Refusal::new(ErrorCode::InvalidParameterValue, "Name", message));
         }
-        self.check_public(address)?;
+        match site {
+            None => self.check_public(address)?,
+            Some(site) => self.check_in_site(site, address)?,
+        }
         let serial = self.next_serial();
-        self.hosts.insert(id, Host { id, serial, name, address, mac, serve, origin });
+        self.hosts.insert(id, Host { id, serial, name, site, address, mac, serve, origin });
         Ok(())
+    }
+
+    fn check_in_site(&self, id: VpnConnectionId, address: Ipv4Addr) -> Result<(), Refusal> {
+        let refuse = |code, message| Err(Refusal::new(code, "Address", message));
+        let site = self.vpn_connection(id)?;
+        let is_ones = |block: &Ipv4Net| {
+            block.contains(&address)
+                && (block.prefix_len() > 30 || ![block.network(), block.broadcast()].contains(&address))
+        };
+        if !site.static_routes.iter().any(is_ones) {
+            let message = format!("Address {address} is none of the site's");
+            return refuse(ErrorCode::InvalidParameterValue, message);
+        }
+        let holder = self.hosts.values().find(|host| host.site == Some(id) && host.address == address);
+        let holder = holder.map(|host| host.name.as_str()).or((site.router == address).then_some("the site's router"));
+        match holder {
+            Some(holder) => {
+                refuse(ErrorCode::InvalidIpAddressInUse, format!("Address {address} is in use by {holder}"))
+            }
+            None => Ok(()),
+        }
     }
 
     pub(super) fn delete_host(&mut self, id: HostId) -> Result<(), Refusal> {

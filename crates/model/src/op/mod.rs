@@ -13,10 +13,11 @@ mod route;
 mod security_group;
 mod subnet;
 mod vpc;
+mod vpn;
 
 use std::net::Ipv4Addr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 pub use host::CreateHost;
 pub use instance::RunInstance;
@@ -47,6 +48,42 @@ pub enum Op {
     AttachInternetGateway(InternetGateway),
     /// An internet gateway less, detached at once; nothing in the VPC may have a public address.
     DetachInternetGateway(InternetGatewayId),
+    /// A virtual private gateway, attached at once.
+    AttachVpnGateway(VpnGateway),
+    /// A virtual private gateway less, detached at once; no VPN connection may end there.
+    DetachVpnGateway(VpnGatewayId),
+    /// A VPN connection with its site.
+    CreateVpnConnection(VpnConnection),
+    /// A VPN connection less; no host may be in its site.
+    DeleteVpnConnection(VpnConnectionId),
+    /// One more block of a site.
+    CreateVpnConnectionRoute {
+        /// The connection.
+        connection: VpnConnectionId,
+        /// The block.
+        destination: Ipv4Net,
+    },
+    /// A block of a site less; nobody may have an address in it.
+    DeleteVpnConnectionRoute {
+        /// The connection.
+        connection: VpnConnectionId,
+        /// The block.
+        destination: Ipv4Net,
+    },
+    /// From now on a table has the routes of the gateway's VPN connections.
+    EnableVgwRoutePropagation {
+        /// The table.
+        route_table: RouteTableId,
+        /// The gateway.
+        gateway: VpnGatewayId,
+    },
+    /// From now on it hasn't.
+    DisableVgwRoutePropagation {
+        /// The table.
+        route_table: RouteTableId,
+        /// The gateway.
+        gateway: VpnGatewayId,
+    },
     /// A route table with its local route.
     CreateRouteTable {
         /// Its id.
@@ -105,15 +142,15 @@ pub enum Op {
     },
     /// From now on the main table serves the subnet.
     DisassociateRouteTable(SubnetId),
-    /// The table for what enters the VPC by an internet gateway, in place of one that it may have had.
+    /// The table for what enters the VPC by a gateway, in place of one that it may have had.
     AssociateGatewayRouteTable {
         /// The table.
         route_table: RouteTableId,
         /// The gateway.
-        gateway: InternetGatewayId,
+        gateway: GatewayId,
     },
     /// From now on the VPC's addresses alone decide about what enters by the gateway.
-    DisassociateGatewayRouteTable(InternetGatewayId),
+    DisassociateGatewayRouteTable(GatewayId),
     /// The switch of R-37.
     ModifyAsymmetricReturn {
         /// The gateway.
@@ -254,9 +291,9 @@ pub enum Op {
     },
     /// An Elastic IP address that stands for nothing any more.
     DisassociateAddress(AllocationId),
-    /// A host of the internet.
+    /// A host of the internet, or of a site.
     CreateHost(CreateHost),
-    /// A host of the internet less.
+    /// A host less.
     DeleteHost(HostId),
     /// A NAT gateway.
     CreateNatGateway(CreateNatGateway),
@@ -343,6 +380,18 @@ impl World {
             Op::DeleteSubnet(id) => self.delete_subnet(id),
             Op::AttachInternetGateway(gateway) => self.attach_internet_gateway(gateway),
             Op::DetachInternetGateway(id) => self.detach_internet_gateway(id),
+            Op::AttachVpnGateway(gateway) => self.attach_vpn_gateway(gateway),
+            Op::DetachVpnGateway(id) => self.detach_vpn_gateway(id),
+            Op::CreateVpnConnection(connection) => self.create_vpn_connection(connection),
+            Op::DeleteVpnConnection(id) => self.delete_vpn_connection(id),
+            Op::CreateVpnConnectionRoute { connection, destination } => {
+                self.create_vpn_connection_route(connection, destination)
+            }
+            Op::DeleteVpnConnectionRoute { connection, destination } => {
+                self.delete_vpn_connection_route(connection, destination)
+            }
+            Op::EnableVgwRoutePropagation { route_table, gateway } => self.enable_propagation(route_table, gateway),
+            Op::DisableVgwRoutePropagation { route_table, gateway } => self.disable_propagation(route_table, gateway),
             Op::CreateRouteTable { id, vpc, tags, origin } => self.create_route_table(id, vpc, tags, origin),
             Op::DeleteRouteTable(id) => self.delete_route_table(id),
             Op::CreateRoute { route_table, destination, target, origin } => {

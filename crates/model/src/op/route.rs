@@ -29,7 +29,8 @@ impl World {
             route_origin: RouteOrigin::CreateRouteTable,
             origin: Origin::default(),
         };
-        self.route_tables.insert(id, RouteTable { id, vpc, routes: vec![local], tags, origin });
+        self.route_tables
+            .insert(id, RouteTable { id, vpc, routes: vec![local], propagating_vgws: Vec::new(), tags, origin });
         Ok(())
     }
 
@@ -129,6 +130,7 @@ impl World {
         let (id, home) = match target {
             RouteTarget::Local => (String::from("local"), vpc),
             RouteTarget::InternetGateway(id) => (id.to_string(), self.internet_gateway(id)?.vpc),
+            RouteTarget::VpnGateway(id) => (id.to_string(), self.vpn_gateway(id)?.vpc),
             RouteTarget::NatGateway(id) => (id.to_string(), self.subnet(self.nat_gateway(id)?.subnet)?.vpc),
             RouteTarget::NetworkInterface(id) => (id.to_string(), self.subnet(self.network_interface(id)?.subnet)?.vpc),
         };
@@ -197,7 +199,7 @@ impl World {
         let main = self.vpc(table.vpc)?.main_route_table == id;
         let served = self.subnets.values().find(|subnet| subnet.route_table == Some(id));
         let held_by = main.then(|| "it is the main route table".to_owned());
-        let gateway = self.gateway_of(id).map(|gateway| format!("internet gateway {gateway}"));
+        let gateway = self.gateway_of(id).map(|gateway| format!("gateway {gateway}"));
         let held_by = held_by.or(served.map(|subnet| format!("subnet {}", subnet.id))).or(gateway);
         dependency("routeTable", id, held_by)?;
         self.route_tables.remove(&id);
@@ -229,7 +231,7 @@ fn check_middlebox(target: RouteTarget, may_be_local: bool) -> Result<(), Refusa
     match target {
         RouteTarget::NatGateway(_) | RouteTarget::NetworkInterface(_) => Ok(()),
         RouteTarget::Local if may_be_local => Ok(()),
-        RouteTarget::Local | RouteTarget::InternetGateway(_) => {
+        RouteTarget::Local | RouteTarget::InternetGateway(_) | RouteTarget::VpnGateway(_) => {
             let message = "Route target is not supported. This route only supports NAT gateways, network interfaces and Gateway Load Balancer endpoints as targets.";
             Err(Refusal::new(ErrorCode::InvalidParameterValue, "Target", message))
         }

@@ -150,6 +150,7 @@ impl World {
         let vpc = self.vpc(id)?;
         let (table, acl, group) = (vpc.main_route_table, vpc.default_network_acl, vpc.default_security_group);
         let gateway = vpc.internet_gateway.map(|igw| format!("internet gateway {igw}"));
+        let gateway = gateway.or(self.vpn_gateway_of(id).map(|vgw| format!("virtual private gateway {}", vgw.id)));
         let subnet = self.subnets.values().find(|s| s.vpc == id).map(|s| format!("subnet {}", s.id));
         let other_table = self.route_tables.values().find(|t| t.vpc == id && t.id != table);
         let other_acl = self.network_acls.values().find(|a| a.vpc == id && a.id != acl);

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use minivpc_model::*;
 
-use super::{Datum, Fate, Oracle, Party, Place, Trip, What, longest};
+use super::{Datum, Fate, Oracle, Party, Place, Trip, What};
 
 /// The router of the lab's internet (IGW-12).
 const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -63,19 +63,22 @@ impl Oracle<'_> {
     }
 
     /// What the gateway's own table, if it has one, says of a private address.
-    fn edge_route(&self, gateway: &InternetGateway, private: Ipv4Addr) -> Option<&Route> {
-        longest(self.world.route_table(gateway.route_table?).unwrap(), private)
+    fn edge_route(&self, gateway: &InternetGateway, private: Ipv4Addr) -> Option<Route> {
+        self.longest(gateway.route_table?, private)
     }
 
     pub(super) fn host_sent(&self, sender: HostId, packet: Datum, trip: &mut Trip<'_>) -> Fate {
         if super::is_nobodys(packet.src) || super::is_nobodys(packet.dst) {
             return Fate::Dropped(Place::HostSends(sender));
         }
-        self.internet(packet, true, trip)
+        match self.world.host(sender).unwrap().site {
+            Some(site) => self.customer_router(self.world.vpn_connection(site).unwrap(), packet, trip),
+            None => self.internet(packet, true, trip),
+        }
     }
 
     fn internet(&self, packet: Datum, by_a_host: bool, trip: &mut Trip<'_>) -> Fate {
-        let host = self.world.hosts().find(|host| host.address == packet.dst);
+        let host = self.world.hosts().find(|host| host.site.is_none() && host.address == packet.dst);
         if host.is_none() && self.standing_for(packet.dst).is_none() {
             return Fate::Dropped(Place::Internet);
         }
@@ -118,6 +121,9 @@ impl Oracle<'_> {
             (None, _) | (Some(_), Some(RouteTarget::Local)) => self.eni(eni),
             (Some(table), Some(RouteTarget::NetworkInterface(middlebox))) => {
                 let middlebox = self.eni(middlebox);
+                if middlebox.attachment.is_none() {
+                    return Fate::Dropped(Place::Blackhole(table));
+                }
                 if self.world.public_address_of(middlebox.id, middlebox.private_ip).is_none() {
                     return Fate::Dropped(Place::NoPublicMiddlebox(table));
                 }
@@ -127,9 +133,6 @@ impl Oracle<'_> {
             (Some(table), None) => return Fate::Dropped(Place::NoRoute(table)),
             (Some(_), Some(other)) => panic!("{other:?} in a gateway's table (R-32)"),
         };
-        if let Some(acl) = self.acl_denies(eni.subnet, false, &packet, trip) {
-            return Fate::Dropped(Place::NetworkAcl(acl)); // NACL-8
-        }
-        self.arrive(eni, packet, trip)
+        self.enter(eni, packet, trip)
     }
 }

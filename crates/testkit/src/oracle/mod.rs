@@ -4,12 +4,13 @@
 //! shared with what it judges. It keeps only what an observer could know: which flows each interface tracks, and which
 //! port a NAT gateway was seen to use for a session.
 //!
-//! `nat.rs`: NAT gateways and their answers; `internet.rs`: internet gateways and what is behind them; `rules.rs`: security
-//! groups and network ACLs.
+//! `nat.rs`: NAT gateways and their answers; `internet.rs` and `vpn.rs`: the gateways on a VPC's edge and what is behind
+//! them; `rules.rs`: security groups and network ACLs.
 
 mod internet;
 mod nat;
 mod rules;
+mod vpn;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -129,6 +130,20 @@ pub enum Place {
     PrivateSource(InternetGatewayId),
     /// IGW-15.
     Spoofed(InternetGatewayId),
+    /// VPN-1, of what leaves.
+    VpnSource(VpnGatewayId),
+    /// VPN-1.
+    VpnNoRoute(VpnGatewayId),
+    /// A site's packet in the name of somebody of the VPC.
+    VpnSpoofed(VpnGatewayId),
+    /// VPN-1, of what enters.
+    VpnDestination(VpnGatewayId),
+    /// A site's router knows nobody there, or has nothing to say.
+    Site(VpnConnectionId),
+    ///
+    Blackhole(RouteTableId),
+    /// FO-2: the interface is nobody's.
+    Unattached(NetworkInterfaceId),
     /// R-7, of what a host sends.
     HostSends(HostId),
     /// The internet's router knows nobody there, or has nothing to say.
@@ -345,11 +360,13 @@ impl<'a> Oracle<'a> {
         let table = self.world.route_table_of(home).unwrap();
         let reserved: IpNet = "169.254.168.0/22".parse().unwrap();
         let is_reserved = reserved.contains(&IpNet::V4(packet.dst.into()));
-        let first = covering(table, packet.dst).next().map(|route| route.target);
-        if covering(table, packet.dst).any(|route| Some(route.target) != first) {
+        let all = self.routes(table);
+        let mut covering = all.iter().filter(|route| route.destination.contains(&IpNet::V4(packet.dst.into())));
+        let first = covering.next().map(|route| route.target);
+        if covering.any(|route| Some(route.target) != first) {
             trip.kinds.insert("overlapping routes");
         }
-        let Some(route) = longest(table, packet.dst).filter(|_| !is_reserved) else {
+        let Some(route) = self.longest(table.id, packet.dst).filter(|_| !is_reserved) else {
             return Fate::Dropped(Place::NoRoute(table.id));
         };
         let direct = self.owner(home.vpc, packet.dst);
@@ -365,7 +382,16 @@ impl<'a> Oracle<'a> {
                     None => self.out_of_vpc(igw, home, packet, trip),
                 };
             }
+            RouteTarget::VpnGateway(vgw) => {
+                return match self.acl_denies(subnet, true, &packet, trip) {
+                    Some(acl) => Fate::Dropped(Place::NetworkAcl(acl)),
+                    None => self.out_by_vpn(vgw, packet, trip),
+                };
+            }
             RouteTarget::NatGateway(nat) => self.eni(self.world.nat_gateway(nat).unwrap().network_interface),
+            RouteTarget::NetworkInterface(eni) if self.eni(eni).attachment.is_none() => {
+                return Fate::Dropped(Place::Blackhole(table.id)); // R-23, FO-2
+            }
             RouteTarget::NetworkInterface(eni) => self.eni(eni),
         };
         if let Some(Attachment::NatGateway(nat)) = target.attachment
@@ -385,6 +411,21 @@ impl<'a> Oracle<'a> {
         self.arrive(target, packet, trip)
     }
 
+    ///
+    pub(crate) fn longest(&self, table: RouteTableId, address: Ipv4Addr) -> Option<Route> {
+        let all = self.routes(self.world.route_table(table).unwrap()).into_iter();
+        let covering = all.filter(|route| route.destination.contains(&IpNet::V4(address.into())));
+        covering.max_by_key(|route| route.destination.prefix_len())
+    }
+
+    /// From a gateway on the VPC's edge into a subnet.
+    fn enter(&self, eni: &NetworkInterface, packet: Datum, trip: &mut Trip<'_>) -> Fate {
+        if let Some(acl) = self.acl_denies(eni.subnet, false, &packet, trip) {
+            return Fate::Dropped(Place::NetworkAcl(acl)); // NACL-8
+        }
+        self.arrive(eni, packet, trip)
+    }
+
     fn arrive(&self, eni: &NetworkInterface, packet: Datum, trip: &mut Trip<'_>) -> Fate {
         trip.way.push(eni.id);
         if trip.way.len() > MOST_HOPS {
@@ -392,6 +433,9 @@ impl<'a> Oracle<'a> {
         }
         if let Some(Attachment::NatGateway(nat)) = eni.attachment {
             return self.nat(nat, eni, packet, trip);
+        }
+        if eni.attachment.is_none() {
+            return Fate::Dropped(Place::Unattached(eni.id)); // FO-2
         }
         if eni.source_dest_check && packet.dst != eni.private_ip {
             return Fate::Dropped(Place::DestinationCheck(eni.id)); // SDC-2
@@ -401,16 +445,6 @@ impl<'a> Oracle<'a> {
         }
         Fate::Delivered(Party::Interface(eni.id), packet)
     }
-}
-
-/// The routes that match an address.
-fn covering(table: &RouteTable, address: Ipv4Addr) -> impl Iterator<Item = &Route> {
-    table.routes.iter().filter(move |route| route.destination.contains(&IpNet::V4(address.into())))
-}
-
-///
-pub(crate) fn longest(table: &RouteTable, address: Ipv4Addr) -> Option<&Route> {
-    covering(table, address).max_by_key(|route| route.destination.prefix_len())
 }
 
 ///
