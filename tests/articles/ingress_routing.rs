@@ -88,19 +88,48 @@ fn r_33_r_34_wrong_tables_are_refused_with_their_line() {
     let target = "Route target is not supported. A gateway route table only supports local, network interface and Gateway Load Balancer endpoint targets.";
     let main = " is the main route table, which cannot be associated with a gateway";
     let cases = [
-        ("10.0.1.0/24: appliance", "8.8.8.8/32: appliance", "13:32", destination("8.8.8.8/32")),
-        ("10.0.1.0/24: appliance", "0.0.0.0/0: appliance", "13:32", destination("0.0.0.0/0")),
-        ("10.0.1.0/24: appliance", "10.0.1.0/25: appliance", "13:32", destination("10.0.1.0/25")),
-        ("10.0.1.0/24: appliance", "10.0.1.0/24: igw", "13:45", target.to_owned()),
-        ("route_table: ingress }", "route_table: application }", "15:32", destination("0.0.0.0/0")),
-        ("ingress:     { routes", "ingress:     { main: true, routes", "7:49", main.to_owned()),
+        ("10.0.1.0/24: appliance", "8.8.8.8/32: appliance", "14:32", destination("8.8.8.8/32")),
+        ("10.0.1.0/24: appliance", "0.0.0.0/0: appliance", "14:32", destination("0.0.0.0/0")),
+        ("10.0.1.0/24: appliance", "10.0.1.0/25: appliance", "14:32", destination("10.0.1.0/25")),
+        ("10.0.1.0/24: appliance", "10.0.1.0/24: igw", "14:45", target.to_owned()),
+        ("route_table: ingress }", "route_table: application }", "16:32", destination("0.0.0.0/0")),
+        ("ingress:     { routes", "ingress:     { main: true, routes", "8:49", main.to_owned()),
+        (
+            "10.0.1.0/24: appliance",
+            "10.0.1.0/24: network",
+            "14:45",
+            "is the interface of a Network Load Balancer.".to_owned(),
+        ),
+        (
+            "ingress:     {",
+            "ingress:     { propagating_vgws: [vgw],",
+            "14:41",
+            "no routes are propagated into it".to_owned(),
+        ),
     ];
+    let more = "network_interfaces: { network: { subnet: other, load_balancer: network } }\nelastic_ips:";
     for (from, to, place, words) in cases {
-        let lab = Lab::write(&changed(from, to));
+        let text = changed(from, to).replace("elastic_ips:", more);
+        let text = text
+            .replace("    cidr: 10.0.0.0/16\n", "    virtual_private_gateway: { name: vgw }\n    cidr: 10.0.0.0/16\n");
+        let lab = Lab::write(&text);
         let validate = lab.minivpc(&["validate", lab.file.to_str().unwrap()]);
         let printed = String::from_utf8_lossy(&validate.stderr).into_owned();
         let refusal = printed.lines().next().unwrap_or_default();
         let coded = refusal.contains(&format!("lab.yaml:{place}: InvalidParameterValue: "));
         assert!(!validate.status.success() && coded && refusal.ends_with(&words), "{to}: {printed}");
     }
+}
+
+#[test]
+fn seed_17_a_classic_load_balancer_is_taken_as_a_target_and_gets_nothing() {
+    let text = changed("10.0.1.0/24: appliance", "10.0.1.0/24: classic");
+    let classic = "network_interfaces: { classic: { subnet: other, load_balancer: classic, elastic_ip: classic } }";
+    let text =
+        text.replace("elastic_ips:\n", &format!("{classic}\nelastic_ips:\n  classic: {{ address: 203.0.113.40 }}\n"));
+    let lab = lab_or_skip!(&text);
+    lab.loses_all("client", "203.0.113.20");
+    lab.drops_only_for("ENI_SOURCE_DEST_CHECK_RESTRICTION");
+    let off = lab.minivpc(&["set", "source-dest-check", "classic", "off"]);
+    assert!(String::from_utf8_lossy(&off.stderr).contains("OperationNotPermitted"), "nobody can switch it off");
 }

@@ -124,11 +124,11 @@ pub struct Vpc {
     pub id: Option<Spanned<String>>,
     pub cidr: Spanned<Cidr>,
     pub region: Option<Spanned<String>>,
-    pub internet_gateway: Option<InternetGateway>,
+    pub internet_gateway: Option<EdgeGateway>,
     /// R-37, which nobody could try on AWS.
     #[serde(default)]
     pub igw_asymmetric_return: AsymmetricReturn,
-    pub virtual_private_gateway: Option<VirtualPrivateGateway>,
+    pub virtual_private_gateway: Option<EdgeGateway>,
     #[serde(default)]
     pub subnets: Entries<Subnet>,
     #[serde(default)]
@@ -143,20 +143,10 @@ pub struct Vpc {
     pub tags: Tags,
 }
 
+/// An internet gateway or a virtual private gateway.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct InternetGateway {
-    pub name: Spanned<String>,
-    pub id: Option<Spanned<String>>,
-    /// Its edge association.
-    pub route_table: Option<Spanned<String>>,
-    #[serde(default)]
-    pub tags: Tags,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VirtualPrivateGateway {
+pub struct EdgeGateway {
     pub name: Spanned<String>,
     pub id: Option<Spanned<String>>,
     /// Its edge association.

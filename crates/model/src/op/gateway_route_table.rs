@@ -92,13 +92,15 @@ impl World {
         }
         match target {
             // SEED-17: a Classic Load Balancer's is taken, and of no use.
-            RouteTarget::NetworkInterface(id) => match self.network_interfaces.get(&id).and_then(|eni| eni.attachment) {
-                Some(Attachment::NatGateway(_) | Attachment::LoadBalancer(LoadBalancer::Network)) => {
-                    let manager = self.holder_name(id);
-                    refuse("Target", format!("Route target is not supported. {id} is managed by a gateway: {manager}"))
-                }
-                _ => Ok(()),
-            },
+            RouteTarget::NetworkInterface(id) => {
+                let attachment = self.network_interfaces.get(&id).and_then(|eni| eni.attachment);
+                let manager = match attachment {
+                    Some(Attachment::NatGateway(_)) => "NAT gateway",
+                    Some(Attachment::LoadBalancer(LoadBalancer::Network)) => "Network Load Balancer",
+                    _ => return Ok(()),
+                };
+                refuse("Target", format!("Route target is not supported. {id} is the interface of a {manager}."))
+            }
             RouteTarget::Local => Ok(()),
             RouteTarget::NatGateway(_) | RouteTarget::InternetGateway(_) | RouteTarget::VpnGateway(_) => refuse(
                 "Target",
