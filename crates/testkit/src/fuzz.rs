@@ -41,8 +41,8 @@ pub const SWEPT: u8 = 1;
 
 /// So few that some of a conversation have to go for others.
 const FLOWS: usize = 16;
-/// Least payload of a piece of a packet that a gateway cuts: the internet's MTU without the longest IP header, in eights.
-const LEAST_PIECE: usize = 1440;
+/// Least payload of a piece of a packet that a gateway cuts: a tunnel's MTU without the longest IP header, in eights.
+const LEAST_PIECE: usize = 1384;
 
 /// A frame that one guest sends.
 #[derive(Debug, Clone)]
@@ -167,7 +167,7 @@ impl Conversation<'_> {
         }
     }
 
-    /// The VPC of what is at a port; hosts are with the only one that has an internet gateway.
+    /// The VPC of what is at a port; hosts are with the only one that has gateways on its edge.
     fn network(&self, port: u16) -> u16 {
         match self.lab.port(port) {
             Port::Eni(eni) => self.lab.subnet(self.lab.eni(eni).subnet).vpc,
@@ -176,15 +176,35 @@ impl Conversation<'_> {
     }
 
     /// IGW-2, IGW-15: on the internet a VPC's private addresses are never seen, and none of the internet's packets gets
-    /// in under one.
+    /// in under one. VPN-1: a site and its VPC know each other by the addresses that each has, and nobody else knows
+    /// of it.
     fn check_border(&self, from: u16, to: u16, vnet: &VnetHeader, frame: &[u8]) {
-        let is_host = |port| matches!(self.lab.port(port), Port::Host(_));
-        if is_host(from) == is_host(to) {
-            return;
+        #[derive(PartialEq, Eq)]
+        enum Side {
+            Vpc,
+            Internet,
+            Site,
         }
+        let side = |port| match self.lab.port(port) {
+            Port::Eni(_) => Side::Vpc,
+            Port::Host(host) if self.lab.host(host).site.is_some() => Side::Site,
+            Port::Host(_) => Side::Internet,
+        };
         let Ok(Frame::Ipv4(packet)) = parse(vnet, frame) else { return };
         let IpAddr::V4(src) = packet.headers.flow.src else { return };
-        assert!(!src.is_private(), "{} crosses the internet gateway", packet.headers);
+        match (side(from), side(to)) {
+            (a, b) if a == b => return,
+            (Side::Vpc, Side::Site) => {
+                let known = self.lab.owner(self.network(from), src.into()).is_some();
+                assert!(known, "{} is nobody's of the VPC (VPN-1)", packet.headers);
+            }
+            (Side::Site, Side::Vpc) => {
+                let spoofed = self.lab.owner(self.network(to), src.into()).is_some();
+                assert!(!spoofed, "{} enters in the VPC's own name", packet.headers);
+            }
+            (Side::Internet, Side::Site) | (Side::Site, Side::Internet) => panic!("{} has no way", packet.headers),
+            _ => assert!(!src.is_private(), "{} crosses the internet gateway", packet.headers),
+        }
         let is_its = self.lab.has(to, packet.headers.flow.dst) || self.lab.name(to) == "appliance/eth0";
         assert!(is_its, "{} enters by what no route leads to (R-36)", packet.headers);
     }

@@ -390,5 +390,15 @@ pub fn everything() -> World {
     let other = b.vpc("other", "10.0.0.0/16");
     let subnet = b.subnet(other, "near", "10.0.0.0/24");
     b.instance(subnet, "twin", "10.0.0.10", &[], true);
+    // A site, of which the appliance sees what is for `deep`.
+    let vgw = b.vpn_gateway(vpc, "vgw");
+    let office = b.site(vgw, "office", &["192.168.0.0/24", "10.0.0.0/24"]);
+    b.host_in(Some(office), "pc", "192.168.0.9");
+    for subnet in [near, middle, far] {
+        let route_table = b.world.subnet(subnet).unwrap().route_table.unwrap();
+        b.apply(Op::EnableVgwRoutePropagation { route_table, gateway: vgw });
+    }
+    let inbound = b.gateway_route_table(vpc, GatewayId::Vpn(vgw));
+    b.route(inbound, "10.0.3.0/24", appliance);
     b.world
 }

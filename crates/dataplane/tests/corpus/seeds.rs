@@ -16,7 +16,8 @@ const DEEP: u8 = 4;
 const TWIN: u8 = 5;
 const EXAMPLE: u8 = 6;
 const STRANGER: u8 = 7;
-const ADDRESSES: [[u8; 4]; 8] = [
+const PC: u8 = 8;
+const ADDRESSES: [[u8; 4]; 9] = [
     [10, 0, 0, 10],
     [10, 0, 0, 11],
     [10, 0, 1, 10],
@@ -25,6 +26,7 @@ const ADDRESSES: [[u8; 4]; 8] = [
     [10, 0, 0, 10],
     [93, 184, 216, 34],
     [192, 0, 2, 66],
+    [192, 168, 0, 9],
 ];
 /// Elastic IP addresses of the client, of `deep`, and of the public gateway.
 const CLIENT_OUTSIDE: [u8; 4] = [203, 0, 113, 10];
@@ -171,7 +173,7 @@ fn syn_with_options(options: &[u8]) -> Record {
 
 /// All, by name.
 pub fn all() -> Vec<(&'static str, Vec<Record>)> {
-    [ordinary(), internet(), offloads(), pieces(), ip(), l4(), errors(), link()].concat()
+    [ordinary(), internet(), site(), offloads(), pieces(), ip(), l4(), errors(), link()].concat()
 }
 
 type Seeds = Vec<(&'static str, Vec<Record>)>;
@@ -238,6 +240,27 @@ fn ordinary() -> Seeds {
 }
 
 /// By the internet gateway.
+fn site() -> Seeds {
+    let [client, pc] = [CLIENT, PC].map(|guest| ADDRESSES[usize::from(guest)]);
+    let out = |body| to(CLIENT, pc, body);
+    vec![
+        ("site-is-asked", vec![out(ECHO), answer(0, &[]), to(PC, client, ECHO), answer(0, &[])]),
+        ("site-opens", vec![to(PC, client, tcp(SYN)), answer(L4 + 13, &[SYN | ACK]), to(PC, client, tcp(ACK))]),
+        ("site-by-the-appliance", vec![to(PC, ADDRESSES[usize::from(DEEP)], ECHO), answer(0, &[])]),
+        ("site-in-another-name", vec![to(PC, client, ECHO).with(SOURCE, &[10, 0, 1, 10])]),
+        (
+            "site-has-no-such-host",
+            vec![to(CLIENT, [192, 168, 0, 77], ECHO), to(PC, ADDRESSES[usize::from(EXAMPLE)], ECHO)],
+        ),
+        ("site-at-its-last-hop", vec![out(ECHO).with(TTL, &[1]), to(PC, client, ECHO).with(TTL, &[1])]),
+        ("site-says-of-a-datagram", vec![out(udp(20)), error(PC, client, 3, 3, 28)]),
+        (
+            "site-gets-a-large-packet",
+            vec![out(udp(4000)), out(udp(4000)).with(PLACE, &[0, 0]), to(PC, client, udp(1419))],
+        ),
+    ]
+}
+
 fn internet() -> Seeds {
     let (example, stranger) = (ADDRESSES[usize::from(EXAMPLE)], ADDRESSES[usize::from(STRANGER)]);
     let out = |body| to(CLIENT, example, body);
