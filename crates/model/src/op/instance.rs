@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::NewInterface;
-use super::network_interface::check_interfaces;
+use super::attachment::check_interfaces;
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::*;

@@ -3,6 +3,7 @@
 //! An operation first checks everything and then changes the world, so a refused one leaves no trace.
 
 mod address;
+mod attachment;
 mod gateway_route_table;
 mod host;
 mod instance;
