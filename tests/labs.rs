@@ -31,5 +31,7 @@ mod machine;
 mod nat_gateway_east_west;
 #[path = "scenarios/site_to_site_vpn.rs"]
 mod site_to_site_vpn;
+#[path = "scenarios/subnet_services.rs"]
+mod subnet_services;
 #[path = "scenarios/two_tier_web.rs"]
 mod two_tier_web;

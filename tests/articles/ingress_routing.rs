@@ -130,6 +130,6 @@ fn seed_17_a_classic_load_balancer_is_taken_as_a_target_and_gets_nothing() {
     let lab = lab_or_skip!(&text);
     lab.loses_all("client", "203.0.113.20");
     lab.drops_only_for("ENI_SOURCE_DEST_CHECK_RESTRICTION");
-    let off = lab.minivpc(&["set", "source-dest-check", "classic", "off"]);
+    let off = lab.minivpc(&["set", "--lab", &lab.name, "source-dest-check", "classic", "off"]);
     assert!(String::from_utf8_lossy(&off.stderr).contains("OperationNotPermitted"), "nobody can switch it off");
 }

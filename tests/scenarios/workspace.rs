@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["model"]),
     ("dataplane", &["model", "packet"]),
     ("host", &["dataplane", "packet"]),
-    ("services", &["model"]),
+    ("services", &["model", "packet"]),
     ("control", &["model", "config", "dataplane", "host", "services"]),
     ("cli", &["control", "api"]),
     ("testkit", &["dataplane", "model", "packet"]),

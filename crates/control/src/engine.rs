@@ -87,7 +87,7 @@ fn start(directory: &Path, path: PathBuf, moving: Moving) -> Result<(Running, Ar
             (Base { key: random_key(), clock: Clock::start(), moving, deaths: 0 }, authority)
         }
     };
-    let engine = Arc::new(Engine::new(base.key));
+    let engine = Arc::new(Engine::new(base.key).began(base.clock.began()));
     let moving = Arc::new(Notify::new());
     let tell = Arc::clone(&moving);
     let (workers, publisher) = workers(base.moving.workers, &engine, base.clock, move || tell.notify_one())?;

@@ -166,13 +166,15 @@ pub struct InterfaceStatus {
     pub metrics: InterfaceMetrics,
 }
 
-/// What the network counts of an interface; the first two are metrics of AWS's ENA driver (SG-20).
+/// What the network counts of an interface; the first three are metrics of AWS's ENA driver (SG-20).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InterfaceMetrics {
     /// Connections that could be tracked beside those that are.
     pub conntrack_allowance_available: u64,
     /// Packets of new connections that were dropped because there was no room.
     pub conntrack_allowance_exceeded: u64,
+    /// Packets to services of the subnet that were dropped because there were too many (DNS-2).
+    pub linklocal_allowance_exceeded: u64,
     /// Connections that are tracked.
     pub tracked_connections: u64,
     /// Packets that the interface's guest sent and that were dropped somewhere.
@@ -185,6 +187,7 @@ impl InterfaceMetrics {
         Self {
             conntrack_allowance_available: CONNECTIONS_PER_INTERFACE.saturating_sub(tracked_connections),
             conntrack_allowance_exceeded: tracking.refused.load(Relaxed),
+            linklocal_allowance_exceeded: tracking.services_refused.load(Relaxed),
             tracked_connections,
             packets_dropped,
         }

@@ -264,6 +264,7 @@ impl Recorder for Watch<'_> {
             | Step::SecurityGroup { .. }
             | Step::Route { .. }
             | Step::Router { .. }
+            | Step::SubnetService { .. }
             | Step::NetworkAcl { .. }
             | Step::DestinationCheck { .. }
             | Step::Host { .. }

@@ -37,6 +37,10 @@ pub enum DropReason {
     NoSuchAddress,
     ///
     RouterAddress,
+    /// DNS-2, of all services of a subnet together.
+    ServiceAllowance,
+    /// A service of the subnet's doesn't understand it.
+    ServiceNonsense,
     /// NAT-21.
     NatNoSession,
     /// NAT-8.
@@ -112,6 +116,8 @@ impl DropReason {
             Self::ArpAnnouncement => "MINIVPC_ARP_ANNOUNCEMENT",
             Self::NoSuchAddress => "NO_POSSIBLE_DESTINATION",
             Self::RouterAddress => "MINIVPC_ROUTER_ADDRESS",
+            Self::ServiceAllowance => "MINIVPC_LINKLOCAL_ALLOWANCE_EXCEEDED",
+            Self::ServiceNonsense => "MINIVPC_SERVICE_NONSENSE",
             Self::NatNoSession => "MINIVPC_NAT_NO_SESSION",
             Self::NatProtocol => "PROTOCOL_RESTRICTION",
             Self::NatFragment => "MINIVPC_NAT_FRAGMENT",
@@ -164,6 +170,8 @@ impl DropReason {
             Self::ArpAnnouncement => "ARP announcements change nothing in a VPC",
             Self::NoSuchAddress => "nobody in the VPC has this address",
             Self::RouterAddress => "a subnet's router answers echo requests of its own subnet, and nothing else",
+            Self::ServiceAllowance => "the interface asks services of its subnet more than 1024 times a second",
+            Self::ServiceNonsense => "the service doesn't understand the question",
             Self::NatNoSession => "the NAT gateway has no session for it: it answers nothing and admits only replies",
             Self::NatProtocol => "a NAT gateway translates TCP, UDP and ICMP only",
             Self::NatFragment => "a NAT gateway carries no fragments but those of UDP",

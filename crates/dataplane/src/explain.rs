@@ -6,6 +6,7 @@ use minivpc_model::{
 };
 use minivpc_packet::Headers;
 
+use crate::hops::subnet_service::Service;
 use crate::snapshot::{Direction, Port, Snapshot};
 
 /// What one hop decided, in the indices of one snapshot.
@@ -40,6 +41,13 @@ pub enum Step {
         subnet: u16,
         /// Whether it answers.
         answers: bool,
+    },
+    /// A service that the interface's subnet offers was asked (SG-25).
+    SubnetService {
+        /// Who asks.
+        eni: u16,
+        /// Which.
+        service: Service,
     },
     /// A network ACL.
     NetworkAcl {
@@ -371,6 +379,7 @@ impl Step {
                 Component::NetworkInterface(snapshot.eni(eni).id)
             }
             Self::SecurityGroup { eni, .. } => Component::SecurityGroups(snapshot.eni(eni).id),
+            Self::SubnetService { eni, .. } => Component::Subnet(snapshot.subnet(snapshot.eni(eni).subnet).id),
             Self::Router { subnet, .. } => Component::Subnet(snapshot.subnet(subnet).id),
             Self::Route { table, .. } => Component::RouteTable(snapshot.route_table(table).id),
             Self::NetworkAcl { subnet, .. } => Component::NetworkAcl(snapshot.acl(snapshot.subnet(subnet).acl).id),

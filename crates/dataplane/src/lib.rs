@@ -42,6 +42,7 @@ mod words;
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use minivpc_packet::{
     Arp, Edit, FlowEdit, Frame, Mac, Malformed, Parsed, Segmentation, VnetHeader, fragments, parse, reply,
@@ -56,6 +57,7 @@ pub use explain::{
     Check, Component, Full, HostAct, IgwAct, Mismatch, Miss, NatAct, Quiet, Recorded, Recorder, RouterAct, Ruling,
     Step, VgwAct,
 };
+pub use hops::subnet_service::Service;
 pub use minivpc_packet::{Headers, Kind, tcp_flags};
 pub use snapshot::*;
 pub use trace::{Journey, Probe};
@@ -118,6 +120,8 @@ pub struct Sent<'a> {
 
 /// TTL of packets that the network itself sends.
 const NETWORK_TTL: u8 = 255;
+/// Bytes.
+const UDP_HEADER: usize = 8;
 /// Walks per packet before losing races ends in a drop.
 const WALKS: usize = 3;
 
@@ -138,13 +142,21 @@ pub struct Engine {
     state: State,
     drops: DropLog,
     key: NatKey,
+    /// When the lab came up, since Unix's epoch.
+    began: Duration,
 }
 
 impl Engine {
-    /// An engine without flows. The same key gives the same NAT ports.
+    /// An engine without flows, of a lab that came up in 1970. The same key gives the same NAT ports.
     #[must_use]
     pub fn new(key: NatKey) -> Self {
-        Self { state: State::default(), drops: DropLog::default(), key }
+        Self { state: State::default(), drops: DropLog::default(), key, began: Duration::ZERO }
+    }
+
+    /// The same of a lab that came up so long after Unix's epoch.
+    #[must_use]
+    pub fn began(self, began: Duration) -> Self {
+        Self { began, ..self }
     }
 
     /// Flow state.
@@ -376,6 +388,17 @@ impl Engine {
             }
             Answer::Reset => reply::reset(&packet, frame, NETWORK_TTL),
             Answer::Echo => reply::echo(&packet, frame, NETWORK_TTL),
+            Answer::Service(service) => {
+                let said = self.ask(snapshot, now, port, service, &frame[packet.l4 + UDP_HEADER..packet.end]);
+                match said {
+                    Ok(said) => reply::datagram(&packet, NETWORK_TTL, &said),
+                    Err(reason) => {
+                        let (by, sender) = (by.map(|step| step.component(snapshot)), Component::at(snapshot, port));
+                        let subject = Subject::Packet(packet.headers);
+                        return self.drops.count(reason, by.unwrap_or(sender), subject, sender, now);
+                    }
+                }
+            }
             Answer::TimeExceeded { .. } | Answer::FragmentationNeeded { .. } => return,
         };
         if let Some(armed) = &snapshot.armed {
@@ -385,6 +408,24 @@ impl Engine {
             let mut sent = Sent { port, vnet: VnetHeader::PLAIN, frame: &mut reply };
             self.forward(snapshot, now, from, &packet, &mut sent, emit);
         }
+    }
+}
+
+impl Engine {
+    /// What a service of its subnet answers whom is at a port.
+    fn ask(
+        &self,
+        snapshot: &Snapshot,
+        now: Now,
+        port: u16,
+        service: Service,
+        question: &[u8],
+    ) -> Result<Vec<u8>, DropReason> {
+        if !self.state.tracking(snapshot.serial(port)).asks(now.tick()) {
+            return Err(DropReason::ServiceAllowance);
+        }
+        let time = self.began + Duration::from_nanos(now.0);
+        service.answer(question, time).ok_or(DropReason::ServiceNonsense)
     }
 }
 

@@ -7,9 +7,10 @@ use minivpc_packet::Headers;
 use crate::Tick;
 use crate::drop::DropReason;
 use crate::explain::{MOST_STEPS, Recorder, Step};
+use crate::hops::subnet_service::Service;
 use crate::hops::{
     customer_site, eni, internet, internet_gateway, nat_gateway, network_acl, outside, router, security_group,
-    vpn_gateway,
+    subnet_service, vpn_gateway,
 };
 use crate::snapshot::{Direction, Snapshot};
 use crate::state::{Change, NatKey, Txn, View};
@@ -23,6 +24,8 @@ pub enum At {
     SentRules { eni: u16 },
     /// Sent to the router's own address.
     RouterItself { sender: u16 },
+    /// Sent to a service of the subnet's.
+    SubnetService { eni: u16, service: Service },
     /// Passed the sender's groups; goes to the router or to a neighbour.
     Forward { eni: u16 },
     /// At the router of a subnet.
@@ -124,6 +127,8 @@ pub enum Answer {
     Reset,
     /// To an echo request.
     Echo,
+    /// What a service of the subnet's says.
+    Service(Service),
 }
 
 /// What a walk read and wants.
@@ -165,6 +170,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
                 At::Sent { eni } => eni::source_check(self, eni),
                 At::SentRules { eni } => security_group::check(self, eni, Direction::Egress),
                 At::RouterItself { sender } => router::itself(self, sender),
+                At::SubnetService { eni, service } => subnet_service::ask(self, eni, service),
                 At::Forward { eni } => eni::forward(self, eni),
                 At::Router { subnet } => router::route(self, subnet),
                 At::Leave { subnet, to } => network_acl::leave(self, subnet, to),

@@ -12,7 +12,7 @@ use crate::snapshot::{Direction, EniKind, Route, SecurityGroup, SecurityGroupRul
 /// A step in words, in columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// `eni`, `sg`, `rtr`, `rtb`, `acl`, `nat`, `igw`, `vgw`, `site`, `net`, `host`.
+    /// `eni`, `sg`, `rtr`, `svc`, `rtb`, `acl`, `nat`, `igw`, `vgw`, `site`, `net`, `host`.
     pub hop: &'static str,
     /// The component's name.
     pub name: String,
@@ -76,6 +76,11 @@ impl Step {
                 let decision = if answers { "answer" } else { "drop" };
                 let subject = format!("router {}", subnet.router);
                 line("rtr", &subnet.name, subnet.id, subject, decision.to_owned(), String::new(), None)
+            }
+            Self::SubnetService { eni, service } => {
+                let subnet = snapshot.subnet(snapshot.eni(eni).subnet);
+                let subject = format!("{} service", service.as_str());
+                line("svc", &subnet.name, subnet.id, subject, "answer".to_owned(), String::new(), None)
             }
             Self::Route { table, route } => route_line(snapshot, table, route, seen),
             Self::NetworkAcl { subnet, direction, entry } => network_acl(snapshot, subnet, direction, entry),

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! This crate knows no VPC, keeps no state and does no I/O. It allocates only where it builds an answer of its own
-//! ([`reply`]).
+//! ([`reply`], [`ntp`]).
 //!
 //! Byte order: numbers in the types of this crate are in host order; addresses are octets as on the wire.
 //!
@@ -24,6 +24,7 @@ mod checksum;
 mod edit;
 mod flow;
 mod fragment;
+pub mod ntp;
 mod parse;
 pub mod reply;
 mod vnet;

@@ -41,6 +41,19 @@ pub fn echo(packet: &Parsed, frame: &[u8], ttl: u8) -> Vec<u8> {
     answer
 }
 
+/// Answers a UDP datagram, as if its destination had. MAC addresses are left zero.
+#[must_use]
+pub fn datagram(packet: &Parsed, ttl: u8, payload: &[u8]) -> Vec<u8> {
+    let flow = packet.headers.flow;
+    let (IpAddr::V4(src), IpAddr::V4(dst)) = (flow.dst, flow.src) else { return Vec::new() };
+    let builder = PacketBuilder::ethernet2([0; 6], [0; 6]).ipv4(src.octets(), dst.octets(), ttl);
+    let builder = builder.udp(flow.dst_port, flow.src_port);
+    let mut answer = Vec::with_capacity(builder.size(payload.len()));
+    // Writing to memory can't fail.
+    let _ = builder.write(&mut answer, payload);
+    answer
+}
+
 /// At most so much of a packet is quoted that the answer stays within 576 bytes (RFC 1812 §4.3.2.3).
 const MOST_QUOTED: usize = 576 - 20 - 8;
 

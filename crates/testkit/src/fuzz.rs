@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use minivpc_dataplane::state::NatKey;
-use minivpc_dataplane::{Cache, Engine, EniKind, Now, Port, Sent, Snapshot, compile};
+use minivpc_dataplane::{Cache, Engine, EniKind, Now, Port, Sent, Service, Snapshot, compile};
 use minivpc_packet::{ETHERNET, Frame, Kind, Parsed, Segmentation, VnetHeader, parse};
 
 use crate::frame::{is_summed, pseudo_header, sum};
@@ -265,7 +265,9 @@ fn check_packets(port: u16, vnet: &VnetHeader, sent: &Parsed, frame: &[u8], emit
     assert!(somebody, "{} is for one host (R-7, RFC 1122 §3.2.2)", first.headers);
     let l4: Vec<u8> = pieces.iter().flat_map(|(_, _, piece, frame)| &frame[piece.l4..]).copied().collect();
 
-    if is_answer(sent.headers.kind, first.headers.kind) {
+    // A service of the subnet's answers a datagram with one.
+    let by_a_service = to == port && Service::of(&sent.headers).is_some();
+    if by_a_service || is_answer(sent.headers.kind, first.headers.kind) {
         assert!(pieces.len() == 1 && is_summed(first_vnet, &first.headers, &l4), "{}", first.headers);
         if let Kind::IcmpError { quoted, .. } = first.headers.kind {
             assert!(first.headers.size <= 576, "RFC 1812 §4.3.2.3");

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use minivpc_model::Serial;
 
+use super::subnet_service::Service;
 use crate::drop::DropReason;
 use crate::explain::{Check, Recorder, Step};
 use crate::snapshot::EniKind;
@@ -37,6 +38,9 @@ pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     let subnet = walk.snapshot.subnet(eni.subnet);
     if walk.packet.flow.dst == IpAddr::V4(subnet.router) && walk.packet.dst_mac == subnet.router_mac.0 {
         return Next::Go(At::RouterItself { sender: index });
+    }
+    if let Some(service) = Service::of(&walk.packet) {
+        return Next::Go(At::SubnetService { eni: index, service });
     }
     match pin_fragment(walk, eni.serial) {
         Err(reason) => Next::End(Verdict::Drop(reason)),

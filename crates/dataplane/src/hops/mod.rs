@@ -11,6 +11,7 @@ pub mod network_acl;
 pub mod outside;
 pub mod router;
 pub mod security_group;
+pub mod subnet_service;
 pub mod vpn_gateway;
 
 use minivpc_model::Traffic;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Tick;
 use crate::explain::NatAct;
 
 /// Packets and their bytes.
@@ -105,4 +106,26 @@ pub struct Tracking {
     pub connections: AtomicU64,
     /// New ones for which there was no room: `conntrack_allowance_exceeded`.
     pub refused: AtomicU64,
+    /// Packets to services of the subnet that were too many: `linklocal_allowance_exceeded`.
+    pub services_refused: AtomicU64,
+    /// Packets to these services in the current second, behind the second.
+    services: AtomicU64,
+}
+
+/// DNS-2: packets of an interface to services of its subnet in a second.
+const SERVICES_A_SECOND: u64 = 1024;
+
+impl Tracking {
+    /// Counts a packet to a service of the subnet; false if it is one too many in this second.
+    pub(crate) fn asks(&self, now: Tick) -> bool {
+        let second = u64::from(now.0) << 32;
+        // Another worker may be a second ahead.
+        let next = |counted: u64| Some(if counted >= second { counted + 1 } else { second + 1 });
+        let counted = self.services.fetch_update(Relaxed, Relaxed, next).unwrap_or_default();
+        let fits = counted < second || counted & u64::from(u32::MAX) < SERVICES_A_SECOND;
+        if !fits {
+            self.services_refused.fetch_add(1, Relaxed);
+        }
+        fits
+    }
 }

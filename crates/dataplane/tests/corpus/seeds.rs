@@ -173,7 +173,7 @@ fn syn_with_options(options: &[u8]) -> Record {
 
 /// All, by name.
 pub fn all() -> Vec<(&'static str, Vec<Record>)> {
-    [ordinary(), internet(), site(), offloads(), pieces(), ip(), l4(), errors(), link()].concat()
+    [ordinary(), internet(), site(), services(), offloads(), pieces(), ip(), l4(), errors(), link()].concat()
 }
 
 type Seeds = Vec<(&'static str, Vec<Record>)>;
@@ -240,6 +240,19 @@ fn ordinary() -> Seeds {
 }
 
 /// By the internet gateway.
+fn services() -> Seeds {
+    let question = [&[4 << 3 | 3][..], &[0; 47]].concat();
+    let asked = |payload: &[u8]| {
+        let header = [40_000, 123, 8 + payload.len() as u16, 0].map(u16::to_be_bytes).concat();
+        to(CLIENT, [169, 254, 169, 123], Body::Other { protocol: 17, bytes: [header.as_slice(), payload].concat() })
+    };
+    vec![
+        ("time-is-asked", vec![asked(&question), asked(&question).with(TTL, &[1])]),
+        ("time-is-asked-nonsense", vec![asked(&[]), asked(&question[..20]), asked(&[0x24; 48]), asked(&[7; 1400])]),
+        ("time-is-asked-in-pieces", vec![asked(&question).piece(7, MORE), asked(&question).piece(7, 4)]),
+    ]
+}
+
 fn site() -> Seeds {
     let [client, pc] = [CLIENT, PC].map(|guest| ADDRESSES[usize::from(guest)]);
     let out = |body| to(CLIENT, pc, body);

@@ -10,6 +10,7 @@ mod nat_gateway;
 mod network_acl;
 mod router;
 mod security_group;
+mod subnet_service;
 mod trace;
 mod vpn_gateway;
 
