@@ -1,7 +1,7 @@
 # Sourced by the other scripts: makes sure that the tools are there that they use in the instances.
 
 # command:package, where the package isn't called as the command.
-tools=(bash curl hostname ip:iproute2 iperf3 nc:netcat-openbsd nft:nftables ntpdig:ntpsec-ntpdig
+tools=(bash curl dig:bind9-dnsutils hostname ip:iproute2 iperf3 nc:netcat-openbsd nft:nftables ntpdig:ntpsec-ntpdig
   ping:iputils-ping python3 socat sysctl:procps tcpdump tinyproxy:tinyproxy-bin tracepath:iputils-tracepath traceroute)
 
 need_tools() {

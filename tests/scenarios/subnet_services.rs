@@ -21,6 +21,31 @@ instances:
 ";
 
 #[test]
+fn dns_1_sg_25_nacl_9_names_are_known_and_nothing_else_works() {
+    let internet = "internet: { hosts: { example.com: { address: 93.184.216.34, serve: [http] } } }\n";
+    let lab = lab_or_skip!(
+        &(CLOSED.replace("    cidr: 10.0.0.0/16", "    dns_hostnames: true\n    cidr: 10.0.0.0/16") + internet)
+    );
+    let dig = |arguments: &[&str]| lab.exec("one", &[&["dig", "+short"], arguments].concat());
+    let name = "ip-10-0-1-10.ap-northeast-1.compute.internal";
+    assert_eq!(dig(&[name]), "10.0.1.10\n");
+    assert_eq!(dig(&["-x", "10.0.1.10"]), format!("{name}.\n"));
+    assert_eq!(dig(&["@169.254.169.253", "example.com"]), "93.184.216.34\n");
+    assert!(lab.exec("one", &["dig", "nobody.example"]).contains("status: NXDOMAIN"));
+    assert!(lab.exec("one", &["getent", "hosts", "ip-10-0-1-10"]).contains(name), "by its domain, too");
+    lab.loses_all("one", "10.0.1.10");
+    lab.drops_only_for("ENI_SG_RULES_MISMATCH");
+    // SEED-11: without host names the numbers have none.
+    lab.apply(&(CLOSED.to_owned() + internet));
+    assert_eq!((dig(&["-x", "10.0.1.10"]), dig(&[name])), (String::new(), String::new()));
+    assert_eq!(dig(&["example.com"]), "93.184.216.34\n");
+    lab.apply(&(CLOSED.replace("    cidr: 10.0.0.0/16", "    dns_support: false\n    cidr: 10.0.0.0/16") + internet));
+    let silence = lab.run("one", &["dig", "+tries=1", "+time=1", "example.com"]);
+    assert_eq!(silence.status.code(), Some(9), "no answer");
+    assert_eq!(lab.dropped("MINIVPC_NO_DNS_SUPPORT"), 1);
+}
+
+#[test]
 fn ntp_1_sg_25_nacl_9_real_clients_get_the_time_and_nothing_else_works() {
     let lab = lab_or_skip!(CLOSED);
     let told: serde_json::Value = serde_json::from_str(&lab.exec("one", &["ntpdig", "-j", "169.254.169.123"])).unwrap();

@@ -125,6 +125,10 @@ pub struct Vpc {
     pub cidr: Spanned<Cidr>,
     pub region: Option<Spanned<String>>,
     pub internet_gateway: Option<EdgeGateway>,
+    #[serde(default = "yes")]
+    pub dns_support: bool,
+    #[serde(default)]
+    pub dns_hostnames: bool,
     /// R-37, which nobody could try on AWS.
     #[serde(default)]
     pub igw_asymmetric_return: AsymmetricReturn,

@@ -170,6 +170,13 @@ impl Words<'_> {
         let none = String::new;
         match op {
             Op::CreateVpc(new) => self.line("+", "CreateVpc", &new.id, new.cidr.to_string()),
+            Op::ModifyVpcAttribute { vpc, attribute, value } => {
+                let attribute = match attribute {
+                    VpcAttribute::DnsSupport => "enableDnsSupport",
+                    VpcAttribute::DnsHostnames => "enableDnsHostnames",
+                };
+                self.line("~", "ModifyVpcAttribute", vpc, format!("{attribute}: {value}"))
+            }
             Op::DeleteVpc(id) => self.line("-", "DeleteVpc", id, none()),
             Op::CreateSubnet(new) => {
                 self.line("+", "CreateSubnet", &new.id, format!("{} {}", new.cidr, new.availability_zone))

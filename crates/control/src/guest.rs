@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use minivpc_config::Lab;
 use minivpc_dataplane::HOST_TTL;
-use minivpc_host::{Backend, GuestSpec, InterfaceSpec};
+use minivpc_host::{Backend, GuestSpec, InterfaceSpec, Resolver};
 use minivpc_model::{GuestId, Host, Instance, Op, Refusal, Serial, World};
 
 /// MTU of every interface of an instance.
@@ -91,28 +91,31 @@ pub(crate) fn serials(world: &World, id: GuestId) -> Vec<Serial> {
 
 /// A guest, still without a name; its interfaces are in the order of the instance's.
 pub(crate) fn spec(lab: &Lab, directory: &Path, id: GuestId, backend: Backend) -> Result<GuestSpec, Refusal> {
-    let (hostname, default_ttl, interfaces) = match id {
+    let (hostname, default_ttl, interfaces, resolver) = match id {
         GuestId::Instance(id) => of_instance(&lab.world, lab.world.instance(id)?)?,
         GuestId::Host(id) => of_host(&lab.world, lab.world.host(id)?),
     };
     let guest = lab.guests.get(&id).cloned().unwrap_or_default();
     let minivpc_config::Guest { sysctls, plain_network, control, .. } = guest;
     let (name, control) = (String::new(), control.then(|| directory.to_owned()));
-    Ok(GuestSpec { name, hostname, default_ttl, sysctls, interfaces, backend, plain_network, control })
+    Ok(GuestSpec { name, hostname, default_ttl, sysctls, interfaces, backend, resolver, plain_network, control })
 }
 
-/// Host name, default TTL and interfaces.
-type Parts = (String, u8, Vec<InterfaceSpec>);
+/// Host name, default TTL, interfaces, and who knows names.
+type Parts = (String, u8, Vec<InterfaceSpec>, Option<Resolver>);
 
 fn of_instance(world: &World, instance: &Instance) -> Result<Parts, Refusal> {
     let mut interfaces = Vec::new();
-    let mut hostname = String::from("localhost");
+    let (mut hostname, mut resolver) = (String::from("localhost"), None);
     for id in &instance.network_interfaces {
         let eni = world.network_interface(*id)?;
         let subnet = world.subnet(eni.subnet)?;
         let Some(device_index) = eni.device_index() else { continue };
         if device_index == 0 {
-            hostname = private_dns_name(eni.private_ip, &world.vpc(subnet.vpc)?.region);
+            let vpc = world.vpc(subnet.vpc)?;
+            hostname = vpc.private_dns_name(eni.private_ip);
+            // DHCP-2, DHCP-3.
+            resolver = Some(Resolver { address: vpc.resolver(), domain: vpc.domain() });
         }
         interfaces.push(InterfaceSpec {
             name: format!("eth{device_index}"),
@@ -124,7 +127,7 @@ fn of_instance(world: &World, instance: &Instance) -> Result<Parts, Refusal> {
             mtu: MTU,
         });
     }
-    Ok((hostname, instance.image.default_ttl(), interfaces))
+    Ok((hostname, instance.image.default_ttl(), interfaces, resolver))
 }
 
 /// A host is alone on its link: its router has the next address in a block of two (RFC 3021), or in a site the router's
@@ -147,14 +150,5 @@ fn of_host(world: &World, host: &Host) -> Parts {
         gateway,
         mtu: INTERNET_MTU,
     };
-    (host.name.clone(), HOST_TTL, vec![interface])
-}
-
-/// SEED-11. The oldest region has a name of its own.
-fn private_dns_name(address: Ipv4Addr, region: &str) -> String {
-    let host = address.to_string().replace('.', "-");
-    match region {
-        "us-east-1" => format!("ip-{host}.ec2.internal"),
-        _ => format!("ip-{host}.{region}.compute.internal"),
-    }
+    (host.name.clone(), HOST_TTL, vec![interface], None)
 }

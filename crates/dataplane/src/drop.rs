@@ -39,6 +39,8 @@ pub enum DropReason {
     RouterAddress,
     /// DNS-2, of all services of a subnet together.
     ServiceAllowance,
+    /// DNS-5.
+    NoDnsSupport,
     /// A service of the subnet's doesn't understand it.
     ServiceNonsense,
     /// NAT-21.
@@ -117,6 +119,7 @@ impl DropReason {
             Self::NoSuchAddress => "NO_POSSIBLE_DESTINATION",
             Self::RouterAddress => "MINIVPC_ROUTER_ADDRESS",
             Self::ServiceAllowance => "MINIVPC_LINKLOCAL_ALLOWANCE_EXCEEDED",
+            Self::NoDnsSupport => "MINIVPC_NO_DNS_SUPPORT",
             Self::ServiceNonsense => "MINIVPC_SERVICE_NONSENSE",
             Self::NatNoSession => "MINIVPC_NAT_NO_SESSION",
             Self::NatProtocol => "PROTOCOL_RESTRICTION",
@@ -171,6 +174,7 @@ impl DropReason {
             Self::NoSuchAddress => "nobody in the VPC has this address",
             Self::RouterAddress => "a subnet's router answers echo requests of its own subnet, and nothing else",
             Self::ServiceAllowance => "the interface asks services of its subnet more than 1024 times a second",
+            Self::NoDnsSupport => "the VPC's enableDnsSupport is off: its resolver answers nobody",
             Self::ServiceNonsense => "the service doesn't understand the question",
             Self::NatNoSession => "the NAT gateway has no session for it: it answers nothing and admits only replies",
             Self::NatProtocol => "a NAT gateway translates TCP, UDP and ICMP only",

@@ -29,6 +29,7 @@
 mod cache;
 mod capture;
 mod compile;
+mod dns;
 mod drop;
 mod drop_log;
 mod explain;
@@ -424,8 +425,9 @@ impl Engine {
         if !self.state.tracking(snapshot.serial(port)).asks(now.tick()) {
             return Err(DropReason::ServiceAllowance);
         }
-        let time = self.began + Duration::from_nanos(now.0);
-        service.answer(question, time).ok_or(DropReason::ServiceNonsense)
+        let Port::Eni(eni) = snapshot.port(port) else { return Err(DropReason::ServiceNonsense) };
+        let (vpc, time) = (snapshot.subnet(snapshot.eni(eni).subnet).vpc, self.began + Duration::from_nanos(now.0));
+        service.answer(snapshot, vpc, question, time)
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// Interfaces. Each is also the **port** of that number; behind them all hosts are ports.
     pub enis: Vec<Eni>,
+    /// VPCs.
+    pub vpcs: Vec<Vpc>,
     /// Subnets.
     pub subnets: Vec<Subnet>,
     /// Route tables.
@@ -155,6 +157,32 @@ pub enum EniKind {
     LoadBalancer,
     /// Nobody.
     Unattached,
+}
+
+/// A VPC.
+#[derive(Debug)]
+pub struct Vpc {
+    /// Its block.
+    pub cidr: Ipv4Net,
+    /// The region.
+    pub region: String,
+    /// The domain of its instances' names.
+    pub domain: String,
+    /// DNS-5.
+    pub dns_support: bool,
+    /// DNS-5.
+    pub dns_hostnames: bool,
+}
+
+impl Vpc {
+    /// The domain of public addresses' names (DNS-6). The oldest region has a name of its own.
+    #[must_use]
+    pub fn public_domain(&self) -> String {
+        match self.region.as_str() {
+            "us-east-1" => "compute-1.amazonaws.com".to_owned(),
+            region => format!("{region}.compute.amazonaws.com"),
+        }
+    }
 }
 
 /// A subnet.
@@ -392,6 +420,12 @@ impl Snapshot {
     #[must_use]
     pub fn eni(&self, index: u16) -> &Eni {
         &self.enis[usize::from(index)]
+    }
+
+    /// The VPC, by number.
+    #[must_use]
+    pub fn vpc(&self, number: u16) -> &Vpc {
+        &self.vpcs[usize::from(number)]
     }
 
     /// The subnet, by index.

@@ -91,6 +91,7 @@ fn guest(name: &str, mac: u8, address: Ipv4Addr) -> GuestSpec {
             mtu: 9001,
         }],
         backend: Backend::VirtioNet,
+        resolver: None,
         plain_network: false,
         control: None,
     }

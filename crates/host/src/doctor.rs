@@ -170,6 +170,7 @@ fn try_guest(findings: &mut Vec<Finding>) {
             mtu: 9001,
         }],
         backend: Backend::VirtioNet,
+        resolver: None,
         plain_network: false,
         control: None,
     };

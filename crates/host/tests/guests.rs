@@ -125,6 +125,7 @@ fn guest(name: &str) -> GuestSpec {
         default_ttl: 255,
         sysctls: vec![("net.ipv4.ip_forward".to_owned(), "1".to_owned())],
         backend: minivpc_host::Backend::VirtioNet,
+        resolver: None,
         plain_network: false,
         control: None,
         interfaces: vec![InterfaceSpec {

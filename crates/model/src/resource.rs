@@ -80,6 +80,10 @@ pub struct Vpc {
     pub default_security_group: SecurityGroupId,
     /// At most one is attached (IGW-1).
     pub internet_gateway: Option<InternetGatewayId>,
+    /// Does its resolver answer (DNS-5)?
+    pub dns_support: bool,
+    /// Have its instances names in DNS (DNS-5)?
+    pub dns_hostnames: bool,
     /// Tags.
     pub tags: Tags,
     /// Where it came from.
@@ -92,6 +96,30 @@ impl Vpc {
     pub fn resolver(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.cidr.network()) + 2)
     }
+
+    /// The domain of its instances' names (DNS-3, DHCP-3). The oldest region has a name of its own.
+    #[must_use]
+    pub fn domain(&self) -> String {
+        match self.region.as_str() {
+            "us-east-1" => "ec2.internal".to_owned(),
+            region => format!("{region}.compute.internal"),
+        }
+    }
+
+    /// What an instance with this address is called (SEED-11).
+    #[must_use]
+    pub fn private_dns_name(&self, address: Ipv4Addr) -> String {
+        format!("ip-{}.{}", address.to_string().replace('.', "-"), self.domain())
+    }
+}
+
+/// An attribute of a VPC that can be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum VpcAttribute {
+    /// AWS's `enableDnsSupport`.
+    DnsSupport,
+    /// AWS's `enableDnsHostnames`.
+    DnsHostnames,
 }
 
 /// A subnet.

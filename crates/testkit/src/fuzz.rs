@@ -16,7 +16,7 @@
 //! of guest N − 1. Replies can't be written down, as a gateway's port is not known before; they are made of the frame
 //! that arrived last.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
 
 use minivpc_dataplane::state::NatKey;
@@ -266,7 +266,7 @@ fn check_packets(port: u16, vnet: &VnetHeader, sent: &Parsed, frame: &[u8], emit
     let l4: Vec<u8> = pieces.iter().flat_map(|(_, _, piece, frame)| &frame[piece.l4..]).copied().collect();
 
     // A service of the subnet's answers a datagram with one.
-    let by_a_service = to == port && Service::of(&sent.headers).is_some();
+    let by_a_service = to == port && Service::of(&sent.headers, Ipv4Addr::new(10, 0, 0, 2)).is_some();
     if by_a_service || is_answer(sent.headers.kind, first.headers.kind) {
         assert!(pieces.len() == 1 && is_summed(first_vnet, &first.headers, &l4), "{}", first.headers);
         if let Kind::IcmpError { quoted, .. } = first.headers.kind {

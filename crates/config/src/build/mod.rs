@@ -191,6 +191,13 @@ impl<'a> Builder<'a> {
         let region = vpc.region.as_ref().or(region_of_lab).map(at);
         let parameters = [("CidrBlock", Some(at(&vpc.cidr))), ("Region", region)];
         self.apply(Op::CreateVpc(request), at(name), &parameters)?;
+        for (attribute, default, value) in
+            [(VpcAttribute::DnsSupport, true, vpc.dns_support), (VpcAttribute::DnsHostnames, false, vpc.dns_hostnames)]
+        {
+            if value != default {
+                self.apply(Op::ModifyVpcAttribute { vpc: id, attribute, value }, at(name), &[])?;
+            }
+        }
         if let Some(igw) = &vpc.internet_gateway {
             let gateway = InternetGateway {
                 id: self.id(igw.id.as_ref(), InternetGatewayId::from_seed, &["igw", &name.value, &igw.name.value])?,

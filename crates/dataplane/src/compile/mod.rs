@@ -87,6 +87,7 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
     let neighbours = enis.iter().zip(0..).map(|(eni, n)| ((eni.subnet, eni.mac), n)).collect();
     Ok(Snapshot {
         generation,
+        vpcs: world.vpcs().map(vpc).collect(),
         subnets,
         enis,
         armed: None,
@@ -292,6 +293,16 @@ impl Compiler<'_> {
     fn nat(&self, nat: &model::NatGateway) -> NatGateway {
         let eni = self.enis.of(nat.network_interface);
         NatGateway { id: nat.id, name: name(&nat.tags, nat.id), eni, origin: nat.origin }
+    }
+}
+
+fn vpc(vpc: &model::Vpc) -> Vpc {
+    Vpc {
+        cidr: vpc.cidr,
+        region: vpc.region.clone(),
+        domain: vpc.domain(),
+        dns_support: vpc.dns_support,
+        dns_hostnames: vpc.dns_hostnames,
     }
 }
 

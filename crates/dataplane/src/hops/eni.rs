@@ -39,7 +39,7 @@ pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     if walk.packet.flow.dst == IpAddr::V4(subnet.router) && walk.packet.dst_mac == subnet.router_mac.0 {
         return Next::Go(At::RouterItself { sender: index });
     }
-    if let Some(service) = Service::of(&walk.packet) {
+    if let Some(service) = Service::of(&walk.packet, subnet.resolver) {
         return Next::Go(At::SubnetService { eni: index, service });
     }
     match pin_fragment(walk, eni.serial) {

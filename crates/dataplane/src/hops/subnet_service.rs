@@ -1,11 +1,14 @@
 //! What each subnet offers its guests at addresses of AWS's own, whatever groups, lists and routes say (SG-25, NACL-9).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use minivpc_packet::{Flow, Headers, Kind, ntp};
 
+use crate::dns;
+use crate::drop::DropReason;
 use crate::explain::{Recorder, Step};
+use crate::snapshot::Snapshot;
 use crate::walk::{Answer, At, Next, Verdict, Walk};
 
 /// One of these services.
@@ -13,17 +16,22 @@ use crate::walk::{Answer, At, Next, Verdict, Walk};
 pub enum Service {
     /// NTP-1.
     Time,
+    /// DNS-1.
+    Resolver,
 }
 
 impl Service {
-    /// The one that a packet is for. Nothing is sent in pieces to them.
+    /// The one that a packet is for; `resolver` is that of the sender's VPC. Nothing is sent in pieces to them.
     #[must_use]
-    pub fn of(packet: &Headers) -> Option<Self> {
-        let Flow { dst, dst_port, .. } = packet.flow;
-        match (packet.kind, dst_port) {
-            (Kind::Udp, 123) if dst == Ipv4Addr::new(169, 254, 169, 123) && packet.fragment.is_none() => {
-                Some(Self::Time)
-            }
+    pub fn of(packet: &Headers, resolver: Ipv4Addr) -> Option<Self> {
+        let Flow { dst: IpAddr::V4(dst), dst_port, .. } = packet.flow else { return None };
+        if packet.kind != Kind::Udp || packet.fragment.is_some() {
+            return None;
+        }
+        match (dst_port, dst.octets()) {
+            (123, [169, 254, 169, 123]) => Some(Self::Time),
+            (53, [169, 254, 169, 253]) => Some(Self::Resolver),
+            (53, _) if dst == resolver => Some(Self::Resolver),
             _ => None,
         }
     }
@@ -33,14 +41,18 @@ impl Service {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Time => "time",
+            Self::Resolver => "resolver",
         }
     }
 
-    /// Its answer to a datagram's payload; none to what it doesn't understand. `now` is since Unix's epoch.
-    pub fn answer(self, question: &[u8], now: Duration) -> Option<Vec<u8>> {
-        match self {
+    /// Its answer to a datagram's payload, in a VPC, a number; `now` is since Unix's epoch.
+    pub fn answer(self, snapshot: &Snapshot, vpc: u16, question: &[u8], now: Duration) -> Result<Vec<u8>, DropReason> {
+        let said = match self {
             Self::Time => ntp::reply(question, TIME, now).map(|reply| reply.to_vec()),
-        }
+            Self::Resolver if !snapshot.vpc(vpc).dns_support => return Err(DropReason::NoDnsSupport),
+            Self::Resolver => dns::answer(snapshot, vpc, question),
+        };
+        said.ok_or(DropReason::ServiceNonsense)
     }
 }
 

@@ -249,6 +249,21 @@ fn services() -> Seeds {
     vec![
         ("time-is-asked", vec![asked(&question), asked(&question).with(TTL, &[1])]),
         ("time-is-asked-nonsense", vec![asked(&[]), asked(&question[..20]), asked(&[0x24; 48]), asked(&[7; 1400])]),
+        ("resolver-is-asked", {
+            let named = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x07example\0\0\x01\0\x01";
+            let header = [40_000, 53, 8 + named.len() as u16, 0].map(u16::to_be_bytes).concat();
+            let asked = |address| {
+                let bytes = [header.as_slice(), named].concat();
+                to(CLIENT, address, Body::Other { protocol: 17, bytes })
+            };
+            vec![
+                asked([10, 0, 0, 2]),
+                asked([169, 254, 169, 253]),
+                // A name that points at itself, and more questions than there are.
+                asked([10, 0, 0, 2]).with(L4 + 20, &[0xc0, 12]),
+                asked([10, 0, 0, 2]).with(L4 + 12, &[0xff, 0xff]),
+            ]
+        }),
         ("time-is-asked-in-pieces", vec![asked(&question).piece(7, MORE), asked(&question).piece(7, 4)]),
     ]
 }

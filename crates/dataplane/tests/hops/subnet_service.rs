@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use hickory_proto::op::{Edns, Message, Query, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
 use minivpc_dataplane::DropReason;
+use minivpc_model::{Op, VpcAttribute, VpcId};
 use minivpc_testkit::{Body, Builder, Packet, Seen, Sim};
 
 use super::assert_drops;
@@ -96,4 +99,137 @@ fn ntp_1_time_goes_on_evenly() {
     };
     let (first, second) = (told(), told());
     assert_eq!(second - first, 100);
+}
+
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
+/// Two VPCs on the internet, with the same addresses, the first with host names.
+fn named() -> (Builder, VpcId) {
+    let mut b = Builder::default();
+    let mut first = None;
+    for (name, public) in [("here", "203.0.113.10"), ("there", "203.0.113.20")] {
+        let vpc = b.vpc(name, "10.0.0.0/16");
+        b.internet_gateway(vpc);
+        let subnet = b.subnet(vpc, &format!("{name}-subnet"), "10.0.0.0/24");
+        let eni = b.instance(subnet, name, "10.0.0.10", &[], true);
+        b.public(eni, public);
+        b.apply(Op::ModifyVpcAttribute { vpc, attribute: VpcAttribute::DnsHostnames, value: true });
+        first.get_or_insert(vpc);
+    }
+    b.host("Example.com", "93.184.216.34");
+    (b, first.unwrap())
+}
+
+fn asked(name: &str, kind: RecordType) -> Message {
+    let mut question = Message::query();
+    question.metadata.id = 77;
+    question.metadata.recursion_desired = true;
+    question.add_query(Query::query(Name::from_ascii(format!("{name}.")).unwrap(), kind));
+    question
+}
+
+/// What a resolver says: its code, and the records in words.
+fn says(sim: &mut Sim, from: &str, name: &str, kind: RecordType) -> (ResponseCode, Vec<String>) {
+    sim.received(from);
+    sim.send(from, &datagram(RESOLVER, 53, &asked(name, kind).to_vec().unwrap()));
+    let answer = Message::from_vec(payload(&sim.received(from)[0])).unwrap();
+    assert_eq!(answer.metadata.id, 77);
+    assert!(answer.metadata.recursion_available && answer.metadata.recursion_desired);
+    (answer.metadata.response_code, answer.answers.iter().map(|record| record.data.to_string()).collect())
+}
+
+fn is(record: &str) -> (ResponseCode, Vec<String>) {
+    (ResponseCode::NoError, vec![record.to_owned()])
+}
+
+const NOTHING: (ResponseCode, Vec<String>) = (ResponseCode::NXDomain, Vec::new());
+const NO_DATA: (ResponseCode, Vec<String>) = (ResponseCode::NoError, Vec::new());
+
+#[test]
+fn dns_1_dns_3_dns_4_dns_7_names_of_instances_are_made_of_addresses_both_ways() {
+    let mut sim = Sim::new(&named().0.world);
+    sim.silence();
+    let mut ask = |name: &str, kind| says(&mut sim, "here", name, kind);
+    let name = "ip-10-0-0-10.ap-northeast-3.compute.internal";
+    assert_eq!(ask(name, RecordType::A), is("10.0.0.10"));
+    assert_eq!(ask(&name.to_uppercase(), RecordType::A), is("10.0.0.10"));
+    assert_eq!(ask(name, RecordType::AAAA), NO_DATA);
+    assert_eq!(ask("10.0.0.10.in-addr.arpa", RecordType::PTR), is(&format!("{name}.")));
+    // Nobody has this address, in no VPC of this lab's.
+    assert_eq!(ask("ip-192-168-9-9.ap-northeast-3.compute.internal", RecordType::A), is("192.168.9.9"));
+    for unknown in [
+        "ip-10-0-0-10.ap-northeast-1.compute.internal",
+        "ip-8-8-8-8.ap-northeast-3.compute.internal",
+        "ip-10-0-0.ap-northeast-3.compute.internal",
+        "ip-010-0-0-10.ap-northeast-3.compute.internal",
+        "ap-northeast-3.compute.internal",
+        "nobody.example",
+    ] {
+        assert_eq!(ask(unknown, RecordType::A), NOTHING, "{unknown}");
+    }
+    assert_eq!(ask("8.8.8.8.in-addr.arpa", RecordType::PTR), NOTHING);
+}
+
+#[test]
+fn dns_6_igw_14_a_public_name_is_the_private_address_inside_and_the_public_one_outside() {
+    let mut sim = Sim::new(&named().0.world);
+    sim.silence();
+    let name = "ec2-203-0-113-10.ap-northeast-3.compute.amazonaws.com";
+    assert_eq!(says(&mut sim, "here", name, RecordType::A), is("10.0.0.10"));
+    assert_eq!(says(&mut sim, "there", name, RecordType::A), is("203.0.113.10"));
+    assert_eq!(says(&mut sim, "there", "10.113.0.203.in-addr.arpa", RecordType::PTR), is(&format!("{name}.")));
+    assert_eq!(says(&mut sim, "here", "ec2-203-0-113-99.ap-northeast-3.compute.amazonaws.com", RecordType::A), NOTHING);
+}
+
+#[test]
+fn dns_5_seed_11_without_host_names_only_the_internets_are_known_and_without_support_nothing() {
+    let (mut b, vpc) = named();
+    b.apply(Op::ModifyVpcAttribute { vpc, attribute: VpcAttribute::DnsHostnames, value: false });
+    let mut sim = Sim::new(&b.world);
+    sim.silence();
+    assert_eq!(says(&mut sim, "here", "example.com", RecordType::A), is("93.184.216.34"));
+    assert_eq!(says(&mut sim, "here", "34.216.184.93.in-addr.arpa", RecordType::PTR), is("Example.com."));
+    for (name, kind) in [
+        ("ip-10-0-0-10.ap-northeast-3.compute.internal", RecordType::A),
+        ("10.0.0.10.in-addr.arpa", RecordType::PTR),
+        ("ec2-203-0-113-10.ap-northeast-3.compute.amazonaws.com", RecordType::A),
+    ] {
+        assert_eq!(says(&mut sim, "here", name, kind), NOTHING, "{name}");
+    }
+    b.apply(Op::ModifyVpcAttribute { vpc, attribute: VpcAttribute::DnsSupport, value: false });
+    sim.publish(&b.world);
+    sim.received("here");
+    sim.send("here", &datagram(RESOLVER, 53, &asked("example.com", RecordType::A).to_vec().unwrap()));
+    assert!(sim.received("here").is_empty());
+    assert_drops(&sim, &[(DropReason::NoDnsSupport, 1)]);
+    assert_eq!(says(&mut sim, "there", "example.com", RecordType::A), is("93.184.216.34"), "the other VPC's answers");
+}
+
+#[test]
+fn r_3_dns_1_dns_10_the_resolver_has_two_addresses_and_answers_questions_only() {
+    let mut sim = closed();
+    let question = asked("example.com", RecordType::A);
+    let mut with_edns = question.clone();
+    with_edns.set_edns(Edns::new());
+    for to in [RESOLVER, Ipv4Addr::new(169, 254, 169, 253)] {
+        for question in [&question, &with_edns] {
+            sim.send("one", &datagram(to, 53, &question.to_vec().unwrap()));
+            let seen = sim.received("one").remove(0);
+            let answer = Message::from_vec(payload(&seen)).unwrap();
+            assert_eq!((seen.src(), answer.edns.is_some()), (to.into(), question.edns.is_some()));
+        }
+        sim.send("one", &super::ping(to, 1));
+        assert!(sim.received("one").is_empty(), "no ping");
+    }
+    let (mut twice, mut said) = (question.clone(), question.clone());
+    twice.add_query(Query::query(Name::root(), RecordType::NS));
+    said.metadata.message_type = hickory_proto::op::MessageType::Response;
+    sim.send("one", &datagram(RESOLVER, 53, &twice.to_vec().unwrap()));
+    let answer = Message::from_vec(payload(&sim.received("one")[0])).unwrap();
+    assert_eq!(answer.metadata.response_code, ResponseCode::FormErr);
+    for nonsense in [said.to_vec().unwrap(), vec![0; 5], vec![0xff; 300]] {
+        sim.send("one", &datagram(RESOLVER, 53, &nonsense));
+        assert!(sim.received("one").is_empty());
+    }
+    assert_drops(&sim, &[(DropReason::SecurityGroup, 2), (DropReason::ServiceNonsense, 3)]);
 }

@@ -15,7 +15,7 @@ use rustix::mount::{
     move_mount, open_tree,
 };
 
-use super::{GuestSpec, Outside};
+use super::{GuestSpec, Outside, Resolver};
 use crate::error::{Context, HostError};
 use crate::tap;
 
@@ -200,9 +200,17 @@ fn files(spec: &GuestSpec, outside: &Outside) -> Result<(), HostError> {
     for interface in spec.interfaces.iter().take(1) {
         hosts += &format!("{} {} {short}\n", interface.address, spec.hostname);
     }
-    for (address, name) in &outside.names {
-        hosts += &format!("{address} {name}\n");
-    }
+    let resolver = match &spec.resolver {
+        // As Amazon Linux asks.
+        Some(Resolver { address, domain }) => {
+            format!("search {domain}\noptions timeout:2 attempts:5\nnameserver {address}\n")
+        }
+        None => {
+            hosts.extend(outside.names.iter().map(|(address, name)| format!("{address} {name}\n")));
+            // Without a name server here, a resolver asks this machine, where nothing listens: it is refused at once.
+            "options timeout:1 attempts:1\n".to_owned()
+        }
+    };
     let lock = "/run/lock";
     fs::create_dir_all(lock).context(lock)?;
     fs::set_permissions(lock, Permissions::from_mode(0o1777)).context(lock)?;
@@ -214,9 +222,7 @@ fn files(spec: &GuestSpec, outside: &Outside) -> Result<(), HostError> {
     let files: &[(&str, &str)] = &[
         ("/etc/hosts", &hosts),
         ("/etc/hostname", &format!("{}\n", spec.hostname)),
-        // SEED-11: only the guest's own name is known. Without a name server here, a resolver asks this machine,
-        // where nothing listens: it is refused at once.
-        ("/etc/resolv.conf", "options timeout:1 attempts:1\n"),
+        ("/etc/resolv.conf", &resolver),
         (
             "/etc/nsswitch.conf",
             "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nprotocols: files\nservices: files\n",

@@ -29,11 +29,22 @@ pub struct GuestSpec {
     pub interfaces: Vec<InterfaceSpec>,
     /// Its TAPs.
     pub backend: Backend,
+    /// Whom it asks for names; without one it knows those of [`Outside`].
+    pub resolver: Option<Resolver>,
     /// Are addresses and routes beyond the first ones left to the guest?
     pub plain_network: bool,
     /// The directory of the lab, if the guest's commands may ask about it and change it; they find it and this program
     /// where root's labs are.
     pub control: Option<PathBuf>,
+}
+
+/// Whom a guest asks for names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolver {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// What is put behind names without a dot.
+    pub domain: String,
 }
 
 /// An interface of a guest.

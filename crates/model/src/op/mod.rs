@@ -39,6 +39,15 @@ use crate::world::World;
 pub enum Op {
     /// A VPC with its main route table, default network ACL and default security group.
     CreateVpc(CreateVpc),
+    /// Another value for an attribute of a VPC.
+    ModifyVpcAttribute {
+        /// The VPC.
+        vpc: VpcId,
+        /// Which.
+        attribute: VpcAttribute,
+        /// Its value from now on.
+        value: bool,
+    },
     /// A VPC less, with what AWS made along with it; all else in it must be gone.
     DeleteVpc(VpcId),
     /// A subnet.
@@ -376,6 +385,7 @@ impl World {
     pub fn apply(&mut self, op: Op) -> Result<(), Refusal> {
         match op {
             Op::CreateVpc(request) => self.create_vpc(request),
+            Op::ModifyVpcAttribute { vpc, attribute, value } => self.modify_vpc(vpc, attribute, value),
             Op::DeleteVpc(id) => self.delete_vpc(id),
             Op::CreateSubnet(request) => self.create_subnet(request),
             Op::DeleteSubnet(id) => self.delete_subnet(id),

@@ -76,6 +76,8 @@ impl World {
                 default_network_acl,
                 default_security_group,
                 internet_gateway,
+                dns_support: true,
+                dns_hostnames: false,
                 tags,
                 origin,
             },
@@ -142,6 +144,17 @@ impl World {
         self.internet_gateways.remove(&id);
         if let Some(vpc) = self.vpcs.get_mut(&vpc) {
             vpc.internet_gateway = None;
+        }
+        Ok(())
+    }
+
+    pub(super) fn modify_vpc(&mut self, id: VpcId, attribute: VpcAttribute, value: bool) -> Result<(), Refusal> {
+        self.vpc(id)?;
+        if let Some(vpc) = self.vpcs.get_mut(&id) {
+            match attribute {
+                VpcAttribute::DnsSupport => vpc.dns_support = value,
+                VpcAttribute::DnsHostnames => vpc.dns_hostnames = value,
+            }
         }
         Ok(())
     }

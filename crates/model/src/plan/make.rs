@@ -81,6 +81,15 @@ impl Planner<'_> {
             if self.world.vpc(vpc.id)?.main_route_table != vpc.main_route_table {
                 ops.push(Op::ReplaceMainRouteTable { vpc: vpc.id, route_table: vpc.main_route_table });
             }
+            let has = self.world.vpc(vpc.id)?;
+            for (attribute, has, value) in [
+                (VpcAttribute::DnsSupport, has.dns_support, vpc.dns_support),
+                (VpcAttribute::DnsHostnames, has.dns_hostnames, vpc.dns_hostnames),
+            ] {
+                if has != value {
+                    ops.push(Op::ModifyVpcAttribute { vpc: vpc.id, attribute, value });
+                }
+            }
         }
         for wanted in self.wanted.route_tables() {
             let has = &self.world.route_table(wanted.id)?.propagating_vgws;
