@@ -2,7 +2,8 @@
 
 # command:package, where the package isn't called as the command.
 tools=(bash curl dig:bind9-dnsutils hostname ip:iproute2 iperf3 nc:netcat-openbsd nft:nftables ntpdig:ntpsec-ntpdig
-  ping:iputils-ping python3 socat sysctl:procps tcpdump tinyproxy:tinyproxy-bin tracepath:iputils-tracepath traceroute)
+  ping:iputils-ping python3 socat sysctl:procps tcpdump tinyproxy:tinyproxy-bin tracepath:iputils-tracepath traceroute
+  udhcpc)
 
 need_tools() {
   # An ordinary user's may lack these, the instances' doesn't.

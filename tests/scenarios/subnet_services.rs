@@ -21,6 +21,21 @@ instances:
 ";
 
 #[test]
+fn dhcp_4_sg_25_sg_26_nacl_9_a_client_configures_all_that_its_guest_has() {
+    let by_itself = CLOSED.replace("two: { subnet: a,", "two: { subnet: a, guest_network: dhcp,");
+    let lab = lab_or_skip!(&by_itself);
+    assert!(!lab.exec("two", &["ip", "-br", "-4", "addr"]).contains("eth0"), "nothing is configured yet");
+    lab.exec("two", &["udhcpc", "-i", "eth0", "-n", "-q", "-f"]);
+    assert!(lab.exec("two", &["ip", "-br", "-4", "addr"]).contains("10.0.0.11/24"));
+    assert!(lab.exec("two", &["ip", "link", "show", "eth0"]).contains("mtu 9001"));
+    assert!(lab.exec("two", &["ip", "route"]).contains("default via 10.0.0.1 dev eth0"));
+    let resolver = lab.exec("two", &["cat", "/etc/resolv.conf"]);
+    assert!(resolver.contains("10.0.0.2") && resolver.contains("ap-northeast-1.compute.internal"), "{resolver}");
+    assert!(lab.exec("two", &["dig", "nobody.example"]).contains("status: NXDOMAIN"), "and it works");
+    lab.loses_all("two", "10.0.0.10");
+}
+
+#[test]
 fn dns_1_sg_25_nacl_9_names_are_known_and_nothing_else_works() {
     let internet = "internet: { hosts: { example.com: { address: 93.184.216.34, serve: [http] } } }\n";
     let lab = lab_or_skip!(

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use minivpc_model::{LoadBalancer, Service};
-use serde::Deserialize;
 use serde::de::value::MapDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
 use crate::scalar::{Cidr, Ports, Protocol, Value};
@@ -393,15 +393,17 @@ pub struct NetworkInterface {
     pub tags: Tags,
 }
 
-/// Who configures what a guest has beyond its first address.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+/// Who configures a guest's network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GuestNetwork {
-    /// As Amazon Linux does: every address is set, and answers leave by the interface that has the address.
+    /// As Amazon Linux does it: every address is set, and answers leave by the interface that has the address.
     #[default]
     Amazon,
     /// The guest's owner: links are up, only the first has its address and the default route.
     Plain,
+    /// Nobody: links are up, and a client of DHCP does the rest.
+    Dhcp,
 }
 
 fn yes() -> bool {

@@ -27,6 +27,7 @@ use minivpc_model::{GuestId, KeptRoutes, Op, Origin, Refusal, World, plan};
 use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 
+pub use file::GuestNetwork;
 pub use mistake::{Mistake, Place, printable};
 
 /// Longest lab file, bytes.
@@ -54,8 +55,8 @@ pub struct Guest {
     pub sysctls: Vec<(String, String)>,
     /// Shell commands at each start.
     pub run: Vec<String>,
-    /// Are its addresses and routes left to `run`, but for the first ones?
-    pub plain_network: bool,
+    /// Who configures its network.
+    pub network: GuestNetwork,
     /// May its commands ask about the lab and change it?
     pub control: bool,
 }

@@ -5,13 +5,11 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use minivpc_config::Lab;
-use minivpc_dataplane::HOST_TTL;
-use minivpc_host::{Backend, GuestSpec, InterfaceSpec, Resolver};
+use minivpc_config::{GuestNetwork, Lab};
+use minivpc_dataplane::{HOST_TTL, INTERFACE_MTU};
+use minivpc_host::{Backend, GuestSpec, InterfaceSpec, Resolver, Setup};
 use minivpc_model::{GuestId, Host, Instance, Op, Refusal, Serial, World};
 
-/// MTU of every interface of an instance.
-const MTU: u32 = 9001;
 /// The same on the internet.
 const INTERNET_MTU: u32 = 1500;
 const HOST_PREFIX: u8 = 31;
@@ -96,9 +94,15 @@ pub(crate) fn spec(lab: &Lab, directory: &Path, id: GuestId, backend: Backend) -
         GuestId::Host(id) => of_host(&lab.world, lab.world.host(id)?),
     };
     let guest = lab.guests.get(&id).cloned().unwrap_or_default();
-    let minivpc_config::Guest { sysctls, plain_network, control, .. } = guest;
+    let minivpc_config::Guest { sysctls, network, control, .. } = guest;
+    let (setup, resolver) = match network {
+        GuestNetwork::Amazon => (Setup::All, resolver),
+        GuestNetwork::Plain => (Setup::First, resolver),
+        // Its client of DHCP writes down who knows names.
+        GuestNetwork::Dhcp => (Setup::Links, None),
+    };
     let (name, control) = (String::new(), control.then(|| directory.to_owned()));
-    Ok(GuestSpec { name, hostname, default_ttl, sysctls, interfaces, backend, resolver, plain_network, control })
+    Ok(GuestSpec { name, hostname, default_ttl, sysctls, interfaces, backend, resolver, setup, control })
 }
 
 /// Host name, default TTL, interfaces, and who knows names.
@@ -124,7 +128,7 @@ fn of_instance(world: &World, instance: &Instance) -> Result<Parts, Refusal> {
             secondary: eni.secondary_private_ips.clone(),
             prefix: subnet.cidr.prefix_len(),
             gateway: subnet.router(),
-            mtu: MTU,
+            mtu: INTERFACE_MTU.into(),
         });
     }
     Ok((hostname, instance.image.default_ttl(), interfaces, resolver))

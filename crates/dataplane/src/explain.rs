@@ -6,7 +6,7 @@ use minivpc_model::{
 };
 use minivpc_packet::Headers;
 
-use crate::hops::subnet_service::Service;
+use crate::services::Service;
 use crate::snapshot::{Direction, Port, Snapshot};
 
 /// What one hop decided, in the indices of one snapshot.

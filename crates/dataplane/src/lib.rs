@@ -18,6 +18,7 @@
 //! - `snapshot.rs`, `compile/`: the world as packets see it, immutable, one generation number.
 //! - `hops/`: one file per AWS component; `walk.rs`: their order.
 //! - `state/`: the truth about flows, shared by all workers, keyed by interface serials so that it outlives snapshots.
+//! - `services/`: what a subnet offers by itself.
 //! - `rules.rs`: which rules of a list speak of a packet.
 //! - `capture.rs`: copies of packets, also of those inside, for whoever looks.
 //! - `explain.rs`: what each hop has decided; `words.rs`: the same for people; `drop.rs`: reasons; `drop_log.rs`: what was
@@ -29,12 +30,12 @@
 mod cache;
 mod capture;
 mod compile;
-mod dns;
 mod drop;
 mod drop_log;
 mod explain;
 mod hops;
 mod rules;
+mod services;
 mod snapshot;
 pub mod state;
 mod trace;
@@ -58,8 +59,8 @@ pub use explain::{
     Check, Component, Full, HostAct, IgwAct, Mismatch, Miss, NatAct, Quiet, Recorded, Recorder, RouterAct, Ruling,
     Step, VgwAct,
 };
-pub use hops::subnet_service::Service;
 pub use minivpc_packet::{Headers, Kind, tcp_flags};
+pub use services::Service;
 pub use snapshot::*;
 pub use trace::{Journey, Probe};
 pub use walk::{Answer, Verdict};
@@ -67,6 +68,7 @@ pub use words::Line;
 
 use cache::{BATCH, Learned, Rests};
 use hops::router;
+use services::Said;
 use state::{NatKey, State, Traffic, Txn, View};
 use walk::{At, Walk};
 
@@ -389,17 +391,15 @@ impl Engine {
             }
             Answer::Reset => reply::reset(&packet, frame, NETWORK_TTL),
             Answer::Echo => reply::echo(&packet, frame, NETWORK_TTL),
-            Answer::Service(service) => {
-                let said = self.ask(snapshot, now, port, service, &frame[packet.l4 + UDP_HEADER..packet.end]);
-                match said {
-                    Ok(said) => reply::datagram(&packet, NETWORK_TTL, &said),
-                    Err(reason) => {
-                        let (by, sender) = (by.map(|step| step.component(snapshot)), Component::at(snapshot, port));
-                        let subject = Subject::Packet(packet.headers);
-                        return self.drops.count(reason, by.unwrap_or(sender), subject, sender, now);
-                    }
+            Answer::Service(service) => match self.ask(snapshot, now, port, service, (&packet, frame)) {
+                Ok(Some(said)) => reply::datagram(said.from, said.to, NETWORK_TTL, &said.payload),
+                Ok(None) => return,
+                Err(reason) => {
+                    let (by, sender) = (by.map(|step| step.component(snapshot)), Component::at(snapshot, port));
+                    let subject = Subject::Packet(packet.headers);
+                    return self.drops.count(reason, by.unwrap_or(sender), subject, sender, now);
                 }
-            }
+            },
             Answer::TimeExceeded { .. } | Answer::FragmentationNeeded { .. } => return,
         };
         if let Some(armed) = &snapshot.armed {
@@ -420,14 +420,13 @@ impl Engine {
         now: Now,
         port: u16,
         service: Service,
-        question: &[u8],
-    ) -> Result<Vec<u8>, DropReason> {
+        (packet, frame): (&Parsed, &[u8]),
+    ) -> Result<Option<Said>, DropReason> {
         if !self.state.tracking(snapshot.serial(port)).asks(now.tick()) {
             return Err(DropReason::ServiceAllowance);
         }
-        let Port::Eni(eni) = snapshot.port(port) else { return Err(DropReason::ServiceNonsense) };
-        let (vpc, time) = (snapshot.subnet(snapshot.eni(eni).subnet).vpc, self.began + Duration::from_nanos(now.0));
-        service.answer(snapshot, vpc, question, time)
+        let (question, time) = (&frame[packet.l4 + UDP_HEADER..packet.end], self.began + Duration::from_nanos(now.0));
+        service.answer(snapshot, port, &packet.headers, question, time)
     }
 }
 

@@ -66,6 +66,9 @@ pub struct Public {
     pub private: IpAddr,
 }
 
+/// Largest IP packet on the link of an instance's interface, bytes.
+pub const INTERFACE_MTU: u16 = 9001;
+
 /// TTL of what hosts outside all VPCs send, as of most.
 pub const HOST_TTL: u8 = 64;
 

@@ -7,11 +7,11 @@ use minivpc_packet::Headers;
 use crate::Tick;
 use crate::drop::DropReason;
 use crate::explain::{MOST_STEPS, Recorder, Step};
-use crate::hops::subnet_service::Service;
 use crate::hops::{
     customer_site, eni, internet, internet_gateway, nat_gateway, network_acl, outside, router, security_group,
     subnet_service, vpn_gateway,
 };
+use crate::services::Service;
 use crate::snapshot::{Direction, Snapshot};
 use crate::state::{Change, NatKey, Txn, View};
 

@@ -92,7 +92,7 @@ fn guest(name: &str, mac: u8, address: Ipv4Addr) -> GuestSpec {
         }],
         backend: Backend::VirtioNet,
         resolver: None,
-        plain_network: false,
+        setup: minivpc_host::Setup::All,
         control: None,
     }
 }

@@ -171,7 +171,7 @@ fn try_guest(findings: &mut Vec<Finding>) {
         }],
         backend: Backend::VirtioNet,
         resolver: None,
-        plain_network: false,
+        setup: crate::guest::Setup::All,
         control: None,
     };
     let what = "a guest's network";

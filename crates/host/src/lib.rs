@@ -40,7 +40,7 @@ mod worker;
 
 pub use clock::Clock;
 pub use error::HostError;
-pub use guest::{GuestSpec, InterfaceSpec, LinkStats, Outside, Resolver};
+pub use guest::{GuestSpec, InterfaceSpec, LinkStats, Outside, Resolver, Setup};
 pub use keeper::{End, Keeper, Process, run_keeper};
 pub use process::{detach, give_back, on_interrupt, wait_like_others};
 pub use tap::{Backend, TUN};

@@ -126,7 +126,7 @@ fn guest(name: &str) -> GuestSpec {
         sysctls: vec![("net.ipv4.ip_forward".to_owned(), "1".to_owned())],
         backend: minivpc_host::Backend::VirtioNet,
         resolver: None,
-        plain_network: false,
+        setup: minivpc_host::Setup::All,
         control: None,
         interfaces: vec![InterfaceSpec {
             name: "eth0".to_owned(),

@@ -41,13 +41,11 @@ pub fn echo(packet: &Parsed, frame: &[u8], ttl: u8) -> Vec<u8> {
     answer
 }
 
-/// Answers a UDP datagram, as if its destination had. MAC addresses are left zero.
+/// A UDP datagram from an address and port to another. MAC addresses are left zero.
 #[must_use]
-pub fn datagram(packet: &Parsed, ttl: u8, payload: &[u8]) -> Vec<u8> {
-    let flow = packet.headers.flow;
-    let (IpAddr::V4(src), IpAddr::V4(dst)) = (flow.dst, flow.src) else { return Vec::new() };
-    let builder = PacketBuilder::ethernet2([0; 6], [0; 6]).ipv4(src.octets(), dst.octets(), ttl);
-    let builder = builder.udp(flow.dst_port, flow.src_port);
+pub fn datagram(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), ttl: u8, payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2([0; 6], [0; 6]).ipv4(from.0.octets(), to.0.octets(), ttl);
+    let builder = builder.udp(from.1, to.1);
     let mut answer = Vec::with_capacity(builder.size(payload.len()));
     // Writing to memory can't fail.
     let _ = builder.write(&mut answer, payload);

@@ -8,7 +8,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::{Address, Builder, Turn, addresses, at, found, tags};
 use crate::Guest;
-use crate::file::{self, Ami, GuestNetwork};
+use crate::file::{self, Ami};
 use crate::mistake::Mistake;
 
 /// Most instances of one entry.
@@ -145,7 +145,7 @@ impl Builder<'_> {
         let guest = Guest {
             sysctls: sysctls(&instance.sysctls)?,
             run: instance.run.clone(),
-            plain_network: instance.guest_network == GuestNetwork::Plain,
+            network: instance.guest_network,
             control: instance.control,
         };
         self.lab.guests.insert(GuestId::Instance(id), guest);

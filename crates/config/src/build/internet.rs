@@ -9,7 +9,7 @@ use serde_saphyr::Spanned;
 use super::instance::{Interface, sysctls};
 use super::{Builder, at, found, tags, v4};
 use crate::Guest;
-use crate::file;
+use crate::file::{self, GuestNetwork};
 use crate::mistake::Mistake;
 
 impl Builder<'_> {
@@ -57,8 +57,8 @@ impl Builder<'_> {
         let path: Vec<_> =
             ["host"].into_iter().chain(site.map(|(_, site)| site)).chain([name.value.as_str()]).collect();
         let id = self.id(host.id.as_ref(), HostId::from_seed, &path)?;
-        let (plain_network, control) = (false, false);
-        let guest = Guest { sysctls: sysctls(&host.sysctls)?, run: host.run.clone(), plain_network, control };
+        let (network, control) = (GuestNetwork::Amazon, false);
+        let guest = Guest { sysctls: sysctls(&host.sysctls)?, run: host.run.clone(), network, control };
         self.lab.guests.insert(GuestId::Host(id), guest);
         let request = CreateHost {
             id,

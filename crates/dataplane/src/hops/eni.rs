@@ -4,16 +4,22 @@ use std::net::IpAddr;
 
 use minivpc_model::Serial;
 
-use super::subnet_service::Service;
 use crate::drop::DropReason;
 use crate::explain::{Check, Recorder, Step};
+use crate::services::Service;
 use crate::snapshot::EniKind;
 use crate::state::{Change, Datagram, DatagramKey};
 use crate::walk::{At, Next, Verdict, Walk};
 
 pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     let eni = walk.snapshot.eni(index);
+    let subnet = walk.snapshot.subnet(eni.subnet);
     let packet = &walk.packet;
+    let service = Service::of(packet, subnet.router, subnet.resolver);
+    // Who asks for an address has none yet.
+    if service == Some(Service::Dhcp) && packet.src_mac == eni.mac.0 {
+        return Next::Go(At::SubnetService { eni: index, service: Service::Dhcp });
+    }
     let own = eni.has(packet.flow.src);
     let reason = if packet.src_mac != eni.mac.0 {
         Some(DropReason::SourceMac)
@@ -35,11 +41,10 @@ pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     if let Some(reason) = reason {
         return Next::End(Verdict::Drop(reason));
     }
-    let subnet = walk.snapshot.subnet(eni.subnet);
     if walk.packet.flow.dst == IpAddr::V4(subnet.router) && walk.packet.dst_mac == subnet.router_mac.0 {
         return Next::Go(At::RouterItself { sender: index });
     }
-    if let Some(service) = Service::of(&walk.packet, subnet.resolver) {
+    if let Some(service) = service {
         return Next::Go(At::SubnetService { eni: index, service });
     }
     match pin_fragment(walk, eni.serial) {

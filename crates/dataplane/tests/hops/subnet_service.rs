@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use dhcproto::v4::{self, DhcpOption, MessageType, OptionCode};
+use dhcproto::{Decodable, Decoder, Encodable};
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use minivpc_dataplane::DropReason;
@@ -232,4 +234,91 @@ fn r_3_dns_1_dns_10_the_resolver_has_two_addresses_and_answers_questions_only() 
         assert!(sim.received("one").is_empty());
     }
     assert_drops(&sim, &[(DropReason::SecurityGroup, 2), (DropReason::ServiceNonsense, 3)]);
+}
+
+const ONE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
+const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+
+/// What a client at `one` sends by DHCP, and the packet that it is in.
+fn to_dhcp(sim: &Sim, kind: MessageType, has: Ipv4Addr, options: &[DhcpOption], to: Ipv4Addr) -> Packet {
+    let mac = sim.snapshot.eni(sim.port("one")).mac.0;
+    let mut message = v4::Message::new_with_id(99, has, NOBODY, NOBODY, NOBODY, &mac);
+    message.opts_mut().insert(DhcpOption::MessageType(kind));
+    options.iter().for_each(|option| _ = message.opts_mut().insert(option.clone()));
+    let payload = message.to_vec().unwrap();
+    let header = [68, 67, 8 + payload.len() as u16, 0].map(u16::to_be_bytes).concat();
+    let body = Body::Other { protocol: 17, bytes: [header, payload].concat() };
+    Packet::to(to, body).from(has)
+}
+
+/// Who is answered where, and what.
+fn offered(sim: &mut Sim, packet: &Packet) -> Option<(Ipv4Addr, v4::Message)> {
+    sim.received("one");
+    let (_, router) = sim.snapshot.macs(sim.port("one"));
+    sim.send_to_mac("one", packet, if packet.dst.is_broadcast() { [0xff; 6] } else { router.0 });
+    let seen = sim.received("one").pop()?;
+    assert_eq!((seen.src(), seen.headers.flow.src_port, seen.headers.flow.dst_port), (ROUTER.into(), 67, 68));
+    let IpAddr::V4(to) = seen.headers.flow.dst else { panic!() };
+    Some((to, v4::Message::decode(&mut Decoder::new(payload(&seen))).unwrap()))
+}
+
+#[test]
+fn dhcp_2_dhcp_3_dhcp_4_dhcp_6_a_client_gets_the_address_that_its_interface_has() {
+    let mut sim = closed();
+    let discover = to_dhcp(&sim, MessageType::Discover, NOBODY, &[], Ipv4Addr::BROADCAST);
+    let (to, offer) = offered(&mut sim, &discover).unwrap();
+    assert_eq!((to, offer.yiaddr(), offer.xid()), (ONE, ONE, 99));
+    let option = |code| offer.opts().get(code).cloned().unwrap();
+    assert_eq!(option(OptionCode::MessageType), DhcpOption::MessageType(MessageType::Offer));
+    assert_eq!(option(OptionCode::SubnetMask), DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)));
+    assert_eq!(option(OptionCode::Router), DhcpOption::Router(vec![ROUTER]));
+    assert_eq!(option(OptionCode::DomainNameServer), DhcpOption::DomainNameServer(vec![RESOLVER]));
+    assert_eq!(option(OptionCode::DomainName), DhcpOption::DomainName("ap-northeast-3.compute.internal".to_owned()));
+    assert_eq!(option(OptionCode::Hostname), DhcpOption::Hostname("ip-10-0-0-10".to_owned()));
+    assert_eq!(option(OptionCode::InterfaceMtu), DhcpOption::InterfaceMtu(9001));
+    assert_eq!(option(OptionCode::AddressLeaseTime), DhcpOption::AddressLeaseTime(3600));
+    let chosen = [DhcpOption::RequestedIpAddress(ONE), DhcpOption::ServerIdentifier(ROUTER)];
+    let request = to_dhcp(&sim, MessageType::Request, NOBODY, &chosen, Ipv4Addr::BROADCAST);
+    let (_, ack) = offered(&mut sim, &request).unwrap();
+    assert_eq!((ack.opts().msg_type(), ack.yiaddr()), (Some(MessageType::Ack), ONE));
+    // Renewed half-time for a virtual day.
+    for _ in 0..48 {
+        sim.wait(1800);
+        let renew = to_dhcp(&sim, MessageType::Request, ONE, &[], ROUTER);
+        let (to, ack) = offered(&mut sim, &renew).unwrap();
+        assert_eq!((to, ack.opts().msg_type(), ack.yiaddr()), (ONE, Some(MessageType::Ack), ONE));
+    }
+    assert_drops(&sim, &[]);
+}
+
+#[test]
+fn dhcp_5_another_address_is_refused_and_another_server_left_alone() {
+    let mut sim = closed();
+    let other = [DhcpOption::RequestedIpAddress(Ipv4Addr::new(10, 0, 0, 99))];
+    let request = to_dhcp(&sim, MessageType::Request, NOBODY, &other, Ipv4Addr::BROADCAST);
+    let (to, nak) = offered(&mut sim, &request).unwrap();
+    assert_eq!((to, nak.opts().msg_type(), nak.yiaddr()), (Ipv4Addr::BROADCAST, Some(MessageType::Nak), NOBODY));
+    let elsewhere = [DhcpOption::RequestedIpAddress(ONE), DhcpOption::ServerIdentifier(Ipv4Addr::new(10, 0, 0, 9))];
+    let request = to_dhcp(&sim, MessageType::Request, NOBODY, &elsewhere, Ipv4Addr::BROADCAST);
+    assert!(offered(&mut sim, &request).is_none());
+    let release = to_dhcp(&sim, MessageType::Release, ONE, &[], ROUTER);
+    assert!(offered(&mut sim, &release).is_none());
+    assert_drops(&sim, &[]);
+    let inform = to_dhcp(&sim, MessageType::Inform, ONE, &[], ROUTER);
+    let (_, ack) = offered(&mut sim, &inform).unwrap();
+    assert!(ack.yiaddr().is_unspecified() && !ack.opts().contains(OptionCode::AddressLeaseTime));
+}
+
+#[test]
+fn nobody_asks_by_dhcp_for_another() {
+    let mut sim = closed();
+    let question = to_dhcp(&sim, MessageType::Discover, NOBODY, &[], Ipv4Addr::BROADCAST);
+    // The message names the other's MAC address, or comes in no shape at all.
+    sim.send_to_mac("two", &question, [0xff; 6]);
+    let header = [68, 67, 8 + 3, 0].map(u16::to_be_bytes).concat();
+    let body = Body::Other { protocol: 17, bytes: [header.as_slice(), &[1, 1, 6]].concat() };
+    sim.send_to_mac("two", &Packet::to(Ipv4Addr::BROADCAST, body).from(NOBODY), [0xff; 6]);
+    assert!(sim.received("one").is_empty() && sim.received("two").is_empty());
+    assert_drops(&sim, &[(DropReason::ServiceNonsense, 2)]);
 }

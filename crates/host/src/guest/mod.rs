@@ -31,11 +31,23 @@ pub struct GuestSpec {
     pub backend: Backend,
     /// Whom it asks for names; without one it knows those of [`Outside`].
     pub resolver: Option<Resolver>,
-    /// Are addresses and routes beyond the first ones left to the guest?
-    pub plain_network: bool,
+    /// What of its network is set up for it.
+    pub setup: Setup,
     /// The directory of the lab, if the guest's commands may ask about it and change it; they find it and this program
     /// where root's labs are.
     pub control: Option<PathBuf>,
+}
+
+/// What of a guest's network is set up; the rest is left to its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Setup {
+    /// All addresses and routes.
+    #[default]
+    All,
+    /// The first interface's address and default route.
+    First,
+    /// Links are up.
+    Links,
 }
 
 /// Whom a guest asks for names.

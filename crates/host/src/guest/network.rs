@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use netlink_packet_route::link::LinkAttribute;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-use super::{GuestSpec, InterfaceSpec, LinkStats};
+use super::{GuestSpec, InterfaceSpec, LinkStats, Setup};
 use crate::error::{Context, HostError};
 use crate::netfilter;
 use crate::netlink::{Change, Netlink};
@@ -25,7 +25,7 @@ pub(crate) struct GuestNetwork {
     name_space: OwnedFd,
     netlink: Netlink,
     backend: Backend,
-    plain: bool,
+    setup: Setup,
     links: Vec<Link>,
 }
 
@@ -52,8 +52,8 @@ pub(crate) fn create(spec: &GuestSpec) -> Result<GuestNetwork, HostError> {
         // Only what the guest's own captures say of checksums is wrong without it; the packets are right.
         tracing::warn!(guest = spec.name, %error, "tcpdump -v will call checksums of sent packets incorrect");
     }
-    let (backend, plain) = (spec.backend, spec.plain_network);
-    let mut network = GuestNetwork { name_space, netlink, backend, plain, links: Vec::new() };
+    let (backend, setup) = (spec.backend, spec.setup);
+    let mut network = GuestNetwork { name_space, netlink, backend, setup, links: Vec::new() };
     network.assign(&spec.interfaces)?;
     // Last: some are settings of an interface.
     for (name, value) in &spec.sysctls {
@@ -83,7 +83,7 @@ impl GuestNetwork {
             if self.links[at].waits && name_is_free {
                 self.configure(at)?;
             }
-            if !self.links[at].waits && !self.plain {
+            if !self.links[at].waits && self.setup == Setup::All {
                 self.assign_addresses(at, &spec.secondary)?;
             }
             if had.is_none() {
@@ -116,10 +116,10 @@ impl GuestNetwork {
             LinkAttribute::TxQueueLen(TX_QUEUE),
         ];
         netlink.link_up(index, attributes)?;
-        if number(spec) == 0 {
+        if number(spec) == 0 && self.setup != Setup::Links {
             netlink.add_address(index, spec.address, spec.prefix)?;
             netlink.add_default_route(index, spec.gateway, None, None)?;
-        } else if !self.plain {
+        } else if self.setup == Setup::All {
             let table = FIRST_TABLE + number(spec);
             netlink.add_address(index, spec.address, spec.prefix)?;
             netlink.add_default_route(index, spec.gateway, None, Some(table))?;
@@ -151,7 +151,7 @@ impl GuestNetwork {
 
     /// The routing table of an interface, for all but the first.
     fn table(&self, spec: &InterfaceSpec) -> Option<u32> {
-        (number(spec) > 0 && !self.plain).then(|| FIRST_TABLE + number(spec))
+        (number(spec) > 0 && self.setup == Setup::All).then(|| FIRST_TABLE + number(spec))
     }
 
     fn assign_addresses(&mut self, at: usize, wanted: &[Ipv4Addr]) -> Result<(), HostError> {
