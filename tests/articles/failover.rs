@@ -133,7 +133,7 @@ fn fo_2_by_an_interface_that_takes_its_address_its_elastic_ip_and_the_route_to_i
     assert_eq!(curl.status.code(), Some(28), "silence");
     assert!(lab.ask(&["show", "route-table", "private"]).contains("blackhole"));
     lab.loses_all("inside", "192.0.2.10");
-    assert!(lab.dropped("BAD_STATE") > 0 && lab.dropped("BAD_STATE_ROUTE") > 0);
+    assert!(lab.dropped("IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS") > 0 && lab.dropped("BAD_STATE_ROUTE") > 0);
     assert_eq!(lab.json(&["status"])["network_interfaces"][0]["status"], "available");
     assert!(lab.apply(INTERFACE).contains("AttachNetworkInterface"));
     assert_eq!(answer(), "active\n");

@@ -170,6 +170,19 @@ fn fo_2_an_interface_outlives_its_instance_and_an_engine() {
 }
 
 #[test]
+fn fo_2_what_an_instance_has_it_need_not_be_given_again() {
+    let lab = lab_or_skip!(MOVING);
+    for there in ["one", "one/eth1"] {
+        assert_eq!(lab.ask(&["set", "eni", "first", there]).trim(), "", "nothing is changed");
+    }
+    assert!(lab.ask(&["set", "eni", "first", "one/eth2"]).contains("is one/eth2"));
+    assert_eq!(lab.ask(&["set", "eni", "first", "one"]).trim(), "", "whichever it is");
+    // The way out of a further interface can be asked for.
+    let trace = lab.ask(&["trace", "one/eth2", "10.0.1.99"]);
+    assert!(trace.contains("10.0.0.100 is this ENI's") && trace.contains("delivered"), "{trace}");
+}
+
+#[test]
 fn a_plain_guest_network_leaves_further_interfaces_to_the_guest() {
     let lab = lab_or_skip!(&LAB.replace("    run:", "    guest_network: plain\n    run:"));
     let addresses = lab.exec("firewall", &["ip", "-br", "-4", "addr"]);

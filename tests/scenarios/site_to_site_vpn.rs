@@ -5,7 +5,7 @@ use crate::lab::{lab_or_skip, said};
 const LAB: &str = include_str!("../../configs/site-to-site-vpn/lab.yaml");
 
 #[test]
-fn vpn_1_r_18_both_sides_reach_each_other_by_propagated_and_by_written_routes() {
+fn vpn_1_both_sides_reach_each_other_by_propagated_and_by_written_routes() {
     let lab = lab_or_skip!(LAB);
     for (from, to) in
         [("pc", "10.0.0.10"), ("app", "192.168.10.20"), ("office/pc", "10.0.1.10"), ("db", "192.168.10.20")]
@@ -20,6 +20,9 @@ fn vpn_1_r_18_both_sides_reach_each_other_by_propagated_and_by_written_routes() 
         "the customer's router shows itself"
     );
     assert_eq!(lab.hops("pc", "10.0.0.10"), ["192.168.0.1", "10.0.0.10"]);
+    for from in ["app", "pc"] {
+        lab.exec(from, &["ping", "-c", "1", "-W", "5", "192.168.0.1"]);
+    }
     lab.loses_all("app", "192.168.99.1");
     lab.drops_only_for("MINIVPC_NO_SUCH_HOST");
 }
@@ -48,6 +51,28 @@ fn vpn_6_r_32_the_gateways_table_leads_one_subnet_to_the_firewall_and_the_answer
     lab.ask(&["stop", "firewall"]);
     lab.loses_all("pc", "10.0.1.10");
     lab.drops_only_for("BAD_STATE_ROUTE");
+    lab.exec("pc", &["ping", "-c", "1", "-W", "5", "10.0.0.10"]);
+}
+
+/// Whatever the target was, the file can be applied again, and comes back with it.
+#[test]
+fn r_23_a_route_stays_when_its_gateway_goes_and_the_file_is_as_it_was_applied() {
+    let lab = lab_or_skip!(LAB);
+    let without = LAB
+        .replace("    virtual_private_gateway: { name: vgw, route_table: edge }\n", "")
+        .replace("{ propagating_vgws: [vgw] }", "{}")
+        .split_once("customer_sites:")
+        .map(|(before, after)| before.to_owned() + &after[after.find("instances:").unwrap()..])
+        .unwrap();
+    assert!(lab.apply(&without).contains("becomes a blackhole"));
+    for _ in 0..2 {
+        assert!(lab.apply(&without).contains("nothing has changed"));
+    }
+    lab.ask(&["reset"]);
+    lab.rewrite(&without.replace("192.168.0.0/16: vgw", "192.168.0.0/16: another"));
+    let refused = String::from_utf8_lossy(&lab.minivpc(&["apply"]).stderr).into_owned();
+    assert!(refused.contains("is called 'another'"), "{refused}");
+    assert!(lab.apply(LAB).contains("is active again"));
     lab.exec("pc", &["ping", "-c", "1", "-W", "5", "10.0.0.10"]);
 }
 

@@ -72,7 +72,7 @@ fn beginning_with(typed: &OsStr, names: impl Iterator<Item = String>) -> Vec<Com
 #[derive(Debug, Args)]
 pub struct Scope {
     /// Name of the lab, when several are up.
-    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(labs))]
+    #[arg(long, global = true, value_name = "NAME", add = ArgValueCompleter::new(labs))]
     pub lab: Option<String>,
 }
 
@@ -440,10 +440,10 @@ impl From<Setting> for minivpc_control::Setting {
 /// The packet to trace.
 #[derive(Debug, Args)]
 pub struct Packet {
-    /// The sending instance.
+    /// The sending instance, or INSTANCE/eth1.
     #[arg(add = ArgValueCompleter::new(instances))]
     from: String,
-    /// An instance or an address.
+    /// An instance, INSTANCE/eth1 or an address.
     #[arg(add = ArgValueCompleter::new(instances))]
     to: String,
     /// The protocol.

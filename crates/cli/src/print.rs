@@ -62,7 +62,7 @@ pub fn status(status: &Status) -> String {
                 instance.state.clone(),
                 addresses(&interface.private_ip, &interface.secondary_private_ips),
                 public_ips(interface),
-                format!("{}/{} ({})", instance.vpc, interface.subnet, instance.availability_zone),
+                format!("{}/{} ({})", interface.vpc, interface.subnet, instance.availability_zone),
                 format!("{} {}", interface.name, interface.id),
                 count(|link| link.rx_packets),
                 count(|link| link.tx_packets),
@@ -80,7 +80,7 @@ pub fn status(status: &Status) -> String {
                 interface.status.clone(),
                 addresses(&interface.private_ip, &interface.secondary_private_ips),
                 public_ips(interface),
-                interface.subnet.clone(),
+                format!("{}/{}", interface.vpc, interface.subnet),
                 interface.id.clone(),
             ]
         });

@@ -23,7 +23,8 @@ mod scalar;
 
 use std::collections::BTreeMap;
 
-use minivpc_model::{GuestId, KeptRoutes, Op, Origin, Refusal, World, plan};
+use ipnet::IpNet;
+use minivpc_model::{GuestId, KeptRoutes, Op, Origin, Refusal, RouteTableId, World, plan};
 use serde::{Deserialize, Serialize};
 use serde_saphyr::{Location, Spanned};
 
@@ -43,9 +44,18 @@ pub struct Lab {
     /// What instances and hosts have that isn't AWS's.
     pub guests: BTreeMap<GuestId, Guest>,
     /// Routes whose target isn't in the file any more, but was in the lab that ran before.
-    pub kept_routes: KeptRoutes,
+    pub kept_routes: BTreeMap<(RouteTableId, IpNet), KeptRoute>,
     /// Place of origin 1, 2, …
     places: Vec<Place>,
+}
+
+/// A route that stays although its target is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptRoute {
+    /// Where it is written.
+    pub origin: Origin,
+    /// What its target was called: something else of another name isn't meant.
+    pub target: String,
 }
 
 /// The part of an instance or host that its owner sets inside.
@@ -74,7 +84,8 @@ impl Lab {
     /// # Errors
     /// What AWS refuses on the way.
     pub fn succeed(self, running: &Self) -> Result<(Vec<Op>, Self), Refusal> {
-        let change = plan(&running.world, &self.world, &self.kept_routes)?;
+        let kept: KeptRoutes = self.kept_routes.iter().map(|(route, kept)| (*route, kept.origin)).collect();
+        let change = plan(&running.world, &self.world, &kept)?;
         Ok((change.ops, Self { world: change.world, ..self }))
     }
 }

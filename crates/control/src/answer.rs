@@ -180,7 +180,13 @@ impl Answers<'_> {
     }
 
     fn trace(&self, packet: &TracePacket) -> Result<view::Trace, Failure> {
-        let port = |name: &str| self.port(self.find(name)?);
+        let port = |name: &str| match self.world().find_network_interface(name) {
+            // A guest's name is also that of its primary interface, and of one of several.
+            Ok(eni) if self.find(name).is_err() => {
+                self.views.snapshot.eni_of(eni).ok_or_else(|| Failure::from("it isn't there any more"))
+            }
+            _ => self.port(self.find(name)?),
+        };
         let from = port(&packet.from)?;
         let to = match packet.to.parse::<IpAddr>() {
             Ok(address) => address,

@@ -70,16 +70,17 @@ pub(crate) fn start(
     command.args(server.as_ref().map(|_| "--serve"));
     command.arg("--").args(&guest.run).current_dir(file.parent().unwrap_or(Path::new("/")));
     let (ours, theirs) = server.is_some().then(UnixStream::pair).transpose()?.unzip();
+    if let (Some(ours), Some(server)) = (&ours, &server) {
+        // In one piece, which is less than a socket holds, and before the process is there: this one may die in between.
+        (&*ours).write_all(&serde_json::to_vec(server)?)?;
+        ours.shutdown(Shutdown::Write)?;
+    }
     command.stdin(theirs.map_or_else(Stdio::null, |theirs| OwnedFd::from(theirs).into()));
     // `up` reads the engine's output to its end, which must not wait for theirs.
     command.stdout(Stdio::null());
     // It ends with its guest; the runtime reaps it.
     tokio::process::Command::from(command).spawn()?;
-    let (Some(ours), Some(server)) = (ours, server) else { return Ok(None) };
-    // Less than a socket holds.
-    serde_json::to_writer(&ours, &server)?;
-    ours.shutdown(Shutdown::Write)?;
-    Ok(Some(Starting(ours)))
+    Ok(ours.map(Starting))
 }
 
 /// Runs commands in a guest, one after the other in one shell as `cloud-init` does, and before them its own server if it

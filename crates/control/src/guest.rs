@@ -134,17 +134,12 @@ fn of_instance(world: &World, instance: &Instance) -> Result<Parts, Refusal> {
     Ok((hostname, instance.image.default_ttl(), interfaces, resolver))
 }
 
-/// A host is alone on its link: its router has the next address in a block of two (RFC 3021), or in a site the router's
-/// own address in the block that both are in. Whoever it takes for a neighbour, the router answers for.
+/// A host is alone on its link. Its router has the next address in a block of two (RFC 3021), or in a site its own one,
+/// and is between all hosts.
 fn of_host(world: &World, host: &Host) -> Parts {
-    let alone = (HOST_PREFIX, Ipv4Addr::from(u32::from(host.address) ^ 1));
     let site = host.site.and_then(|site| world.vpn_connection(site).ok());
-    let together = site.and_then(|site| {
-        let mut blocks = site.static_routes.iter();
-        let block = blocks.find(|block| block.contains(&host.address) && block.contains(&site.router))?;
-        Some((block.prefix_len(), site.router))
-    });
-    let (prefix, gateway) = together.unwrap_or(alone);
+    let alone = (HOST_PREFIX, Ipv4Addr::from(u32::from(host.address) ^ 1));
+    let (prefix, gateway) = site.map_or(alone, |site| (32, site.router));
     let interface = InterfaceSpec {
         name: "eth0".to_owned(),
         mac: host.mac.0,

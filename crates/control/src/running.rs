@@ -82,11 +82,15 @@ impl Running {
     /// has left behind goes.
     pub fn take_over(&self, saved: Saved) -> Result<(), Failure> {
         let mut current = self.current();
-        let running: BTreeSet<_> = self.keeper.guests()?.into_iter().map(|guest| guest.name).collect();
+        let all = self.keeper.guests()?;
+        let running: BTreeSet<_> = all.iter().map(|guest| guest.name.clone()).collect();
         let mut guests = BTreeMap::new();
         for (id, (spec, run)) in saved.guests.into_iter().filter(|(_, (spec, _))| running.contains(&spec.name)) {
             let serials = guest::serials(&saved.lab.world, id);
-            self.keeper.assign(&spec.name, &spec.interfaces)?;
+            // Better one guest without an interface than a lab without an engine.
+            if let Err(error) = self.keeper.assign(&spec.name, &spec.interfaces) {
+                tracing::error!(guest = spec.name, %error, "its interfaces");
+            }
             let taps = self.keeper.taps(&spec.name)?.into_iter().map(Arc::new);
             guests.insert(id, Guest { taps: serials.into_iter().zip(taps).collect(), spec, run });
         }
@@ -100,7 +104,11 @@ impl Running {
             Err(error) => tracing::error!(%error, "the flows are lost"),
         }
         *current = Current { lab: saved.lab.clone(), file: saved.file.clone(), guests, starts: saved.starts };
-        self.turn_into(&mut current, saved.lab, saved.file, &BTreeSet::new())
+        self.turn_into(&mut current, saved.lab, saved.file, &BTreeSet::new())?;
+        // The engine before may have died before it started their commands.
+        let waiting: BTreeSet<_> = all.into_iter().filter(|guest| !guest.entered).map(|guest| guest.name).collect();
+        self.start_commands(&current, &waiting);
+        Ok(())
     }
 
     pub fn now(&self) -> Now {
@@ -287,8 +295,14 @@ impl Running {
                 tracing::error!(guest = spec.name, %error, "taking interfaces away");
             }
         }
+        self.start_commands(current, &made);
+        Ok(())
+    }
+
+    /// Starts the commands and servers of guests, by their names at the keeper's.
+    fn start_commands(&self, current: &Current, guests: &BTreeSet<String>) {
         let mut starting = Vec::new();
-        for (id, guest) in current.guests.iter().filter(|(_, guest)| made.contains(&guest.spec.name)) {
+        for (id, guest) in current.guests.iter().filter(|(_, guest)| guests.contains(&guest.spec.name)) {
             let server = self.server(&current.lab.world, *id);
             match commands::start(&self.directory, &current.file.path, *id, guest, server) {
                 Ok(server) => starting.extend(server),
@@ -296,7 +310,6 @@ impl Running {
             }
         }
         starting.into_iter().for_each(Starting::wait);
-        Ok(())
     }
 
     /// What a host answers by itself.

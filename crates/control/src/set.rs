@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
-use minivpc_model::{Op, Origin, RouteTarget, World};
+use minivpc_model::{Op, Origin, RouteTarget, World, link_number};
 
 use crate::answer::not_found;
 use crate::protocol::{Failure, Setting};
@@ -62,16 +62,19 @@ fn elastic_ip(world: &World, name: &str, holder: &str, private_ip: Option<Ipv4Ad
 /// FO-2: it is taken from whoever has it.
 fn network_interface(world: &World, name: &str, holder: &str) -> Result<Vec<Op>, Failure> {
     let network_interface = world.find_network_interface(name).map_err(not_found)?;
-    let attached = world.network_interface(network_interface).is_ok_and(|eni| eni.attachment.is_some());
-    let mut ops = Vec::new();
-    if attached || holder == NONE {
-        ops.push(Op::DetachNetworkInterface(network_interface));
+    let detach = Op::DetachNetworkInterface(network_interface);
+    if holder == NONE {
+        return Ok(vec![detach]);
     }
-    if holder != NONE {
-        let (instance, device_index) = world.find_place(holder).map_err(not_found)?;
-        ops.push(Op::AttachNetworkInterface { network_interface, instance, device_index });
+    let eni = world.network_interface(network_interface).map_err(|refusal| refusal.to_string())?;
+    // An instance is meant, whichever of its interfaces it becomes: one that it is already will do.
+    let names_a_link = holder.rsplit('/').next().is_some_and(|link| link_number(link).is_some());
+    let (instance, device_index) = world.find_place(holder).map_err(not_found)?;
+    if eni.instance() == Some(instance) && (!names_a_link || eni.device_index() == Some(device_index)) {
+        return Ok(Vec::new());
     }
-    Ok(ops)
+    let attach = Op::AttachNetworkInterface { network_interface, instance, device_index };
+    Ok(eni.attachment.map(|_| detach).into_iter().chain([attach]).collect())
 }
 
 fn address_of(world: &World, address: Ipv4Addr, holder: &str) -> Result<Vec<Op>, Failure> {

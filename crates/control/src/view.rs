@@ -150,6 +150,8 @@ pub struct InterfaceStatus {
     pub status: String,
     /// Its MAC address.
     pub mac: String,
+    /// Its VPC, which may be another one than its instance's.
+    pub vpc: String,
     /// Its subnet.
     pub subnet: String,
     /// Its primary private address.

@@ -250,12 +250,15 @@ fn interface_status(
     drops: &[Dropped],
 ) -> InterfaceStatus {
     let its = drops.iter().filter(|drop| drop.sender == Component::NetworkInterface(eni.id));
+    let subnet = world.subnet(eni.subnet).ok();
+    let vpc = subnet.and_then(|subnet| world.vpc(subnet.vpc).ok());
     InterfaceStatus {
-        name,
+        name: if name.is_empty() { eni.id.to_string() } else { name },
         id: eni.id.to_string(),
         status: eni.status().to_owned(),
         mac: eni.mac.to_string(),
-        subnet: world.subnet(eni.subnet).map_or_else(|_| String::new(), |subnet| self::name(&subnet.tags)),
+        vpc: vpc.map_or_else(String::new, |vpc| self::name(&vpc.tags)),
+        subnet: subnet.map_or_else(String::new, |subnet| self::name(&subnet.tags)),
         private_ip: eni.private_ip.to_string(),
         secondary_private_ips: secondary(eni),
         public_ips: publics(world, eni),

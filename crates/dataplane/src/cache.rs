@@ -457,7 +457,7 @@ mod tests {
     #[test]
     fn flows_that_differ_in_a_port_only_lie_in_all_buckets() {
         const BUCKETS: usize = 1024;
-        for seed in 0..500 {
+        for number in 0..500 {
             let hasher = RandomState::default();
             let mut buckets = [0; BUCKETS];
             for src_port in 1024..1024 + 4 * BUCKETS as u16 {
@@ -467,7 +467,7 @@ mod tests {
                 buckets[name.hash(&hasher) as usize % BUCKETS] += 1;
             }
             let full = buckets.iter().filter(|count| **count > PLACES).count();
-            assert!(full <= 3, "{full} of {BUCKETS} have too many, seed {seed}");
+            assert!(full <= 3, "{full} of {BUCKETS} have too many, at hasher {number}");
         }
     }
 }

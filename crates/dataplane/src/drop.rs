@@ -79,6 +79,8 @@ pub enum DropReason {
     MiddleboxWithoutPublicAddress,
     /// Nobody on the lab's internet.
     NoSuchHost,
+    /// To a customer's router itself, and no echo request.
+    CustomerRouter,
     /// VPN-1: not sent by an interface of the VPC.
     VpnSource,
     /// VPN-1: for no interface of the VPC.
@@ -139,6 +141,7 @@ impl DropReason {
             Self::NoSuchPublicAddress => "IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS",
             Self::MiddleboxWithoutPublicAddress => "INGRESS_RTB_NO_PUBLIC_IP",
             Self::NoSuchHost => "MINIVPC_NO_SUCH_HOST",
+            Self::CustomerRouter => "MINIVPC_CUSTOMER_ROUTER",
             Self::VpnSource => "VGW_PRIVATE_IP_ASSOCIATION_FOR_EGRESS",
             Self::VpnDestination => "VGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS",
             Self::VpnNoRoute => "MINIVPC_VPN_NO_ROUTE",
@@ -197,10 +200,11 @@ impl DropReason {
             Self::MiddleboxWithoutPublicAddress => {
                 "what the gateway's route table leads to needs a public address of its own"
             }
-            Self::NoSuchHost => "nobody on the lab's internet, or in this customer's site, has this address",
-            Self::VpnSource => {
-                "a virtual private gateway takes nothing from whom no interface of its VPC has as its address"
+            Self::NoSuchHost => {
+                "nobody on the lab's internet has this address; from a customer's site, nobody in the site or its VPC"
             }
+            Self::CustomerRouter => "a customer's router answers echo requests, and nothing else",
+            Self::VpnSource => "the source is no address of an attached interface of the VPC",
             Self::VpnDestination => "the destination is no address of an attached interface of the VPC",
             Self::VpnNoRoute => "no VPN connection of the gateway has a route for this destination",
             Self::VpnTooLarge => {

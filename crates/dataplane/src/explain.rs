@@ -213,6 +213,8 @@ pub enum HostAct {
 pub enum RouterAct {
     /// Forwarded the packet.
     Forwarded,
+    /// Answered an echo request.
+    Echo,
     /// Answered that the TTL ran out.
     TimeExceeded,
     /// Answered that the packet is too large.

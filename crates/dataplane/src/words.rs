@@ -89,17 +89,10 @@ impl Step {
             Self::VpnGateway { vgw, act } => vgw_line(snapshot, vgw, act, seen),
             Self::CustomerRouter { site, act } => {
                 let site = snapshot.site(site);
-                let words = router_line(act, seen);
-                Line {
-                    hop: "site",
-                    name: site.name.clone(),
-                    id: site.id.to_string(),
-                    origin: Some(site.origin),
-                    ..words
-                }
+                router_line(("site", &site.name, &site.id.to_string(), Some(site.origin)), act, seen)
             }
             Self::Host { host, act } => host_line(snapshot, host, act, seen),
-            Self::Internet { act } => router_line(act, seen),
+            Self::Internet { act } => router_line(("net", "internet", "", None), act, seen),
         }
     }
 }
@@ -269,11 +262,16 @@ fn vgw_line(snapshot: &Snapshot, vgw: u16, act: VgwAct, seen: Option<Seen<'_>>) 
     line("vgw", &vgw.name, vgw.id, subject, decision.to_owned(), String::new(), Some(vgw.origin))
 }
 
-/// Of the internet's router.
-fn router_line(act: RouterAct, seen: Option<Seen<'_>>) -> Line {
+/// Of a router outside all VPCs: hop, name, id, and where it came from.
+fn router_line(
+    (hop, name, id, origin): (&'static str, &str, &str, Option<Origin>),
+    act: RouterAct,
+    seen: Option<Seen<'_>>,
+) -> Line {
     let (decision, note) = match (act, seen) {
         (RouterAct::Forwarded, Some(seen)) => ("forward", format!("ttl {} → {}", seen.before.ttl, seen.after.ttl)),
         (RouterAct::Forwarded, None) => ("forward", String::new()),
+        (RouterAct::Echo, _) => ("answer", "icmp echo reply".to_owned()),
         (RouterAct::FragmentationNeeded, seen) => (
             "answer",
             seen.map_or_else(String::new, |seen| format!("icmp fragmentation needed to {}", seen.before.flow.src)),
@@ -284,7 +282,7 @@ fn router_line(act: RouterAct, seen: Option<Seen<'_>>) -> Line {
         (RouterAct::Dropped, _) => ("drop", String::new()),
     };
     let subject = seen.map_or_else(String::new, |seen| seen.before.flow.dst.to_string());
-    line("net", "internet", "", subject, decision.to_owned(), note, None)
+    line(hop, name, id, subject, decision.to_owned(), note, origin)
 }
 
 fn turned(packet: &Headers) -> Headers {

@@ -79,12 +79,15 @@ fn agrees(place: Place, dropped: &Dropped) -> bool {
         | (Place::NoPublicAddress(igw), At::InternetGateway(by), Why::NoPublicAddress)
         | (Place::PrivateSource(igw), At::InternetGateway(by), Why::PrivateSource | Why::SharedSource)
         | (Place::Redirected(igw), At::InternetGateway(by), Why::Redirected)
+        | (Place::NobodysPublicAddress(igw), At::InternetGateway(by), Why::NoSuchPublicAddress)
         | (Place::Spoofed(igw), At::InternetGateway(by), Why::Spoofed) => igw == by,
         (Place::VpnSource(vgw), At::VpnGateway(by), Why::VpnSource)
         | (Place::VpnNoRoute(vgw), At::VpnGateway(by), Why::VpnNoRoute)
         | (Place::VpnSpoofed(vgw), At::VpnGateway(by), Why::Spoofed)
         | (Place::VpnDestination(vgw), At::VpnGateway(by), Why::VpnDestination) => vgw == by,
-        (Place::Site(site), At::VpnConnection(by), Why::NoSuchHost | Why::TtlExpired) => site == by,
+        (Place::Site(site), At::VpnConnection(by), Why::NoSuchHost | Why::CustomerRouter | Why::TtlExpired) => {
+            site == by
+        }
         (Place::Blackhole(table), At::RouteTable(by), Why::Blackhole) => table == by,
         (Place::Unattached(eni), At::NetworkInterface(by), Why::NotInService) => eni == by,
         (Place::HostSends(host), At::Host(by), Why::NotUnicast) => host == by,
@@ -145,6 +148,7 @@ fn kind_of(place: Place) -> &'static str {
         Place::NoPublicMiddlebox(_) => "middlebox without a public address",
         Place::PrivateSource(_) => "private source",
         Place::Spoofed(_) => "spoofed",
+        Place::NobodysPublicAddress(_) => "nobody's public address",
         Place::VpnSource(_) => "not for a site",
         Place::VpnNoRoute(_) => "no such site",
         Place::VpnSpoofed(_) => "spoofed by a site",

@@ -74,21 +74,22 @@ impl Netlink {
         self.change(RouteNetlinkMessage::NewRoute(message), NEW, "adding a default route")
     }
 
-    /// The block that `address` is in, on the link, in another table than the main one.
+    /// The block of this length that an address is in, on the link, for packets from `source`; in the main table, or
+    /// another one.
     pub(crate) fn add_link_route(
         &self,
         index: u32,
-        address: Ipv4Addr,
-        prefix: u8,
-        table: u32,
+        (address, prefix): (Ipv4Addr, u8),
+        source: Ipv4Addr,
+        table: Option<u32>,
     ) -> Result<(), HostError> {
-        let mut message = route_message(index, Some(table));
+        let mut message = route_message(index, table);
         message.header.scope = RouteScope::Link;
         message.header.destination_prefix_length = prefix;
         let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
         let block = Ipv4Addr::from(u32::from(address) & mask);
         message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(block)));
-        message.attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(address)));
+        message.attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(source)));
         self.change(RouteNetlinkMessage::NewRoute(message), NEW, "adding a route")
     }
 

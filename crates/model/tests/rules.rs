@@ -593,6 +593,17 @@ fn r_18_r_19_r_20_a_tables_own_routes_win_over_propagated_ones_and_local_over_al
     assert_eq!(routes(&small), expected);
     small.builder.apply(Op::DisableVgwRoutePropagation { route_table: table, gateway });
     assert_eq!(routes(&small), expected[..2]);
+    // whatever the own route leads to.
+    let igw = RouteTarget::InternetGateway(small.builder.internet_gateway(small.vpc));
+    let nat = RouteTarget::NatGateway(small.builder.nat_gateway(small.subnet, "nat", "10.0.0.9"));
+    small.builder.apply(Op::EnableVgwRoutePropagation { route_table: table, gateway });
+    for target in [igw, nat, RouteTarget::NetworkInterface(eni), RouteTarget::VpnGateway(gateway)] {
+        let mut world = small.builder.world.clone();
+        world.apply(create_route(table, "192.168.0.0/16", target)).unwrap();
+        let all = world.routes(world.route_table(table).unwrap());
+        let equal: Vec<_> = all.iter().filter(|route| route.destination.to_string() == "192.168.0.0/16").collect();
+        assert!(matches!(equal[..], [route] if route.target == target && route.route_origin == CreateRoute));
+    }
     // inside the VPC no route leads to a gateway of its edge.
     let refusal = small.refusal(create_route(table, "10.0.0.0/24", RouteTarget::VpnGateway(gateway)));
     assert_eq!((refusal.code, refusal.parameter), (ErrorCode::InvalidParameterValue, "Target"));

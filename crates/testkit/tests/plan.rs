@@ -44,11 +44,23 @@ fn assert_same(is: &World, wanted: &World, pair: u64) {
     assert_eq!(is.len(), wanted.len(), "pair {pair}");
 }
 
+/// The same Elastic IP address is another one, as a file may say: what is wanted is a world, not a way to it.
+fn readdressed(next: &mut World) -> Option<Op> {
+    let Address { id, association, tags, origin, .. } = next.addresses().next()?.clone();
+    let (held, mut other) = (association?, next.clone());
+    other.apply(Op::DisassociateAddress(id)).ok()?;
+    other.apply(Op::ReleaseAddress(id)).ok()?;
+    other.apply(Op::AllocateAddress { id, public_ip: [203, 0, 113, 250].into(), tags, origin }).ok()?;
+    *next = other;
+    let (network_interface, private_ip) = (held.network_interface, Some(held.private_ip));
+    Some(Op::AssociateAddress { allocation: id, network_interface, private_ip, allow_reassociation: false })
+}
+
 /// The world after some changes that AWS accepts.
 fn edited(random: &mut Random, world: &World) -> World {
     let mut next = world.clone();
     for _ in 0..6 {
-        let op = match random.below(16) {
+        let op = match random.below(17) {
             0 => next.instances().next().map(|instance| Op::TerminateInstance(instance.id)),
             1 => next.nat_gateways().find(|nat| nat.is_available()).map(|nat| Op::DeleteNatGateway(nat.id)),
             2 => next.network_interfaces().last().map(|eni| Op::ModifySourceDestCheck {
@@ -115,6 +127,7 @@ fn edited(random: &mut Random, world: &World) -> World {
                     false => Op::CreateVpnConnectionRoute { connection, destination: "10.77.0.0/16".parse().unwrap() },
                 })
             }),
+            15 => readdressed(&mut next),
             12 => next
                 .network_interfaces()
                 .find(|eni| eni.attachment.is_none())

@@ -180,6 +180,10 @@ impl Builder<'_> {
         written: &file::NetworkInterface,
     ) -> Result<(), Mistake> {
         let interface = Interface::of(written);
+        if let (Some(_), Some(kind)) = (&written.attachment, &written.load_balancer) {
+            let message = format!("'{}' is attached to an instance, and can't be a load balancer's", name.value);
+            return Err(Mistake::new(at(kind), message).help("remove `attachment` or `load_balancer`"));
+        }
         let id = self.standalone_id(name, written)?;
         if self.turn(interface.private_ip, id) != turn {
             return Ok(());

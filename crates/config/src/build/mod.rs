@@ -14,10 +14,10 @@ use minivpc_model::*;
 use serde_saphyr::{Location, Spanned};
 use siphasher::sip::SipHasher13;
 
-use crate::Lab;
 use crate::file::{self, AsymmetricReturn, ConnectivityType, LabFile};
 use crate::mistake::{Mistake, Place};
 use crate::scalar::{Cidr, Value};
+use crate::{KeptRoute, Lab};
 use instance::{Interface, interfaces_of, path};
 use rule::acl_entry;
 
@@ -123,7 +123,7 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     fn new(name: String, region: Option<&Spanned<String>>, now: &'a str, running: Option<&'a Lab>) -> Self {
         let region = region.map_or_else(|| DEFAULT_REGION.to_owned(), |region| region.value.clone());
-        let (world, guests, kept_routes) = (World::default(), BTreeMap::new(), KeptRoutes::new());
+        let (world, guests, kept_routes) = (World::default(), BTreeMap::new(), BTreeMap::new());
         let lab = Lab { name, world, guests, kept_routes, places: Vec::new() };
         Self { lab, region, now, running }
     }
@@ -450,7 +450,8 @@ impl<'a> Builder<'a> {
                 let target_id = match self.world().find_route_target(home, &target.value) {
                     _ if local => RouteTarget::Local,
                     Err(FindError::None { .. }) if self.is_kept(home, route_table, net, &target.value) => {
-                        self.lab.kept_routes.insert((route_table, net), origin);
+                        let kept = KeptRoute { origin, target: target.value.clone() };
+                        self.lab.kept_routes.insert((route_table, net), kept);
                         continue;
                     }
                     result => found(target, result)?,
@@ -486,10 +487,11 @@ impl Builder<'_> {
 
     /// Has the lab that runs a route to a target of this name, which the file has no more? It stays, as a blackhole.
     fn is_kept(&self, home: VpcId, table: RouteTableId, destination: IpNet, target: &str) -> bool {
-        let Some(world) = self.running.map(|lab| &lab.world) else { return false };
-        let Ok(target) = world.find_route_target(home, target) else { return false };
-        let routes = world.route_table(table).map(|table| table.routes.as_slice()).unwrap_or_default();
-        routes.iter().any(|route| (route.destination, route.target) == (destination, target))
+        let Some(running) = self.running else { return false };
+        let routes = running.world.route_table(table).map(|table| table.routes.as_slice()).unwrap_or_default();
+        let Some(route) = routes.iter().find(|route| route.destination == destination) else { return false };
+        let was_kept = running.kept_routes.get(&(table, destination)).is_some_and(|kept| kept.target == target);
+        was_kept || running.world.find_route_target(home, target).is_ok_and(|target| target == route.target)
     }
 }
 

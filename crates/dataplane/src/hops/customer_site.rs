@@ -1,5 +1,7 @@
 //! A customer's site: the router between its hosts and the VPN connection. It is not AWS's.
 
+use minivpc_packet::Kind;
+
 use super::outside::{self, Router};
 use super::vpn_gateway::MTU;
 use crate::drop::DropReason;
@@ -12,6 +14,13 @@ pub fn route<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     let router = Router { address: site.router, at: At::CustomerRouter { site: index } };
     let step = |act| Step::CustomerRouter { site: index, act };
     let packet = walk.packet;
+    if packet.flow.dst == router.address {
+        if packet.kind != Kind::EchoRequest || packet.fragment.is_some() {
+            return outside::drop(walk, step, DropReason::CustomerRouter);
+        }
+        walk.pass(step(RouterAct::Echo));
+        return Next::End(Verdict::Answer { answer: Answer::Echo, from: router.at });
+    }
     let next = match walk.snapshot.host_at(Some(index), packet.flow.dst) {
         Some(host) => At::HostArrived { host },
         None if walk.snapshot.vgw(site.vgw).has(packet.flow.dst) => At::IntoVpcByVpn { vgw: site.vgw },
@@ -19,6 +28,7 @@ pub fn route<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     };
     // An ordinary router says what its tunnel carries; AWS's end doesn't (VPN-4).
     if let At::IntoVpcByVpn { .. } = next
+        && packet.ttl > 1
         && packet.size > MTU
         && packet.dont_fragment
     {

@@ -65,10 +65,10 @@ pub fn pin_fragment<R: Recorder>(walk: &mut Walk<'_, R>, sender: Serial) -> Resu
     if fragment.last { walk.change(Change::UnpinDatagram(key)) } else { Ok(()) }
 }
 
-/// Of a source too: whoever answers would send to a group or to nobody (RFC 1122 §3.2.2).
+/// Of a source too: whoever answers would send to a group, to nobody, or to himself (RFC 1122 §3.2.1.3, §3.2.2).
 pub fn unicast(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => !v4.is_multicast() && !v4.is_broadcast() && v4.octets()[0] != 0,
+        IpAddr::V4(v4) => !v4.is_multicast() && !v4.is_broadcast() && ![0, 127].contains(&v4.octets()[0]),
         IpAddr::V6(v6) => !v6.is_multicast(),
     }
 }

@@ -8,7 +8,7 @@ use super::edge;
 use super::outside::MTU;
 use crate::drop::DropReason;
 use crate::explain::{IgwAct, Recorder, Step};
-use crate::snapshot::Target;
+use crate::snapshot::{EniKind, Target};
 use crate::walk::{Answer, At, Next, Verdict, Walk};
 
 fn is_private(address: IpAddr) -> bool {
@@ -92,6 +92,9 @@ pub fn into_vpc<R: Recorder>(walk: &mut Walk<'_, R>) -> Next {
         Some(DropReason::SharedSource)
     } else if walk.meta.by_a_host && walk.snapshot.public(before.flow.src).is_some() {
         Some(DropReason::Spoofed)
+    } else if walk.snapshot.eni(public.eni).kind == EniKind::Unattached {
+        // R-40a.
+        Some(DropReason::NoSuchPublicAddress)
     } else {
         None
     };

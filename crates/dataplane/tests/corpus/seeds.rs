@@ -239,7 +239,6 @@ fn ordinary() -> Seeds {
     ]
 }
 
-/// By the internet gateway.
 fn services() -> Seeds {
     let question = [&[4 << 3 | 3][..], &[0; 47]].concat();
     let asked = |payload: &[u8]| {
@@ -289,6 +288,7 @@ fn site() -> Seeds {
     ]
 }
 
+/// By the internet gateway.
 fn internet() -> Seeds {
     let (example, stranger) = (ADDRESSES[usize::from(EXAMPLE)], ADDRESSES[usize::from(STRANGER)]);
     let out = |body| to(CLIENT, example, body);

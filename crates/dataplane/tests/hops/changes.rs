@@ -274,20 +274,39 @@ fn fo_2_a_moved_interface_keeps_its_connections_and_a_free_one_is_a_blackhole() 
     }
     let moving = b.network_interface(article.destination, "moving", "10.0.1.60");
     b.apply(Op::ModifyNetworkInterfaceGroups { network_interface: moving, groups: vec![all] });
+    let table = b.world.subnet(article.source).unwrap().route_table.unwrap();
+    b.route(table, "192.0.2.0/24", RouteTarget::NetworkInterface(moving));
     let address = Ipv4Addr::new(10, 0, 1, 60);
+    let beyond = ping(Ipv4Addr::new(192, 0, 2, 1), 9);
     let mut sim = Sim::new(&b.world);
     sim.send("source", &ping(address, 1));
-    assert_drops(&sim, &[(DropReason::NotInService, 1)]);
+    sim.send("source", &beyond);
+    assert_drops(&sim, &[(DropReason::Blackhole, 1), (DropReason::NotInService, 1)]);
     let of = |b: &minivpc_testkit::Builder, name: &str| b.world.find_instance(name).unwrap();
-    for (number, name) in [(2, "one"), (3, "two")] {
-        if number > 2 {
+    for (number, name) in [(1, "one"), (2, "two")] {
+        if number > 1 {
             b.apply(Op::DetachNetworkInterface(moving));
         }
         let attach = Op::AttachNetworkInterface { network_interface: moving, instance: of(b, name), device_index: 1 };
         b.apply(attach);
         sim.publish(&b.world);
-        sim.send("source", &ping(address, number));
+        // The same connection, which only the first of them was allowed to open.
+        sim.send("source", &ping(address, 7));
         assert_eq!(sim.received(&format!("{name}/eth1")).len(), 1, "{name}");
+        let (traffic, peer) = (Traffic::All, Peer::Cidr("10.0.0.0/16".parse().unwrap()));
+        let _ = b.world.apply(Op::RevokeSecurityGroupIngress { group: all, traffic, peer });
     }
-    assert_drops(&sim, &[(DropReason::NotInService, 1)]);
+    sim.send("source", &ping(address, 8));
+    sim.send("source", &beyond);
+    let expected = [
+        (DropReason::Blackhole, 1),
+        (DropReason::SecurityGroup, 1),
+        (DropReason::DestinationCheck, 1),
+        (DropReason::NotInService, 1),
+    ];
+    let mut drops = sim.drops();
+    drops.sort();
+    let mut expected = expected.to_vec();
+    expected.sort();
+    assert_eq!(drops, expected);
 }

@@ -38,6 +38,15 @@ pub struct GuestSpec {
     pub control: Option<PathBuf>,
 }
 
+/// A guest as the keeper has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestState {
+    /// Its name.
+    pub name: String,
+    /// Has a command ever run in it?
+    pub entered: bool,
+}
+
 /// What of a guest's network is set up; the rest is left to its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Setup {

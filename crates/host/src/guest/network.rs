@@ -26,6 +26,8 @@ pub(crate) struct GuestNetwork {
     netlink: Netlink,
     backend: Backend,
     setup: Setup,
+    /// Name and value.
+    sysctls: Vec<(String, String)>,
     links: Vec<Link>,
 }
 
@@ -53,12 +55,12 @@ pub(crate) fn create(spec: &GuestSpec) -> Result<GuestNetwork, HostError> {
         tracing::warn!(guest = spec.name, %error, "tcpdump -v will call checksums of sent packets incorrect");
     }
     let (backend, setup) = (spec.backend, spec.setup);
-    let mut network = GuestNetwork { name_space, netlink, backend, setup, links: Vec::new() };
-    network.assign(&spec.interfaces)?;
-    // Last: some are settings of an interface.
-    for (name, value) in &spec.sysctls {
-        fs::write(format!("/proc/sys/{}", name.replace('.', "/")), value).context(format!("sysctl {name}={value}"))?;
+    let sysctls = spec.sysctls.clone();
+    let mut network = GuestNetwork { name_space, netlink, backend, setup, sysctls, links: Vec::new() };
+    for (name, value) in network.sysctls.iter().filter(|(name, _)| link_of(name).is_none()) {
+        set(name, value)?;
     }
+    network.assign(&spec.interfaces)?;
     Ok(network)
 }
 
@@ -96,11 +98,17 @@ impl GuestNetwork {
 
     /// Behind all others.
     fn add(&mut self, spec: &InterfaceSpec) -> Result<usize, HostError> {
-        let taken = self.links.iter().any(|link| link.spec.name == spec.name);
-        let name = if taken { format!("{}-next", spec.name) } else { spec.name.clone() };
-        let tap = tap::create(&name, self.backend)?;
+        let holder = self.links.iter().find(|link| link.spec.name == spec.name).map(|link| link.index);
         let any = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None);
-        let index = rustix::net::netdevice::name_to_index(any.context("socket")?, &name).context("index of a TAP")?;
+        let any = any.context("socket")?;
+        let index_of = |name: &str| rustix::net::netdevice::name_to_index(&any, name);
+        if index_of(&spec.name).is_ok_and(|index| Some(index) != holder) {
+            let message = format!("in the guest, another link is called {}; rename it there", spec.name);
+            return Err(HostError::Keeper(message));
+        }
+        let name = if holder.is_some() { format!("{}-next", spec.name) } else { spec.name.clone() };
+        let tap = tap::create(&name, self.backend)?;
+        let index = index_of(&name).context("index of a TAP")?;
         let spec = InterfaceSpec { secondary: Vec::new(), ..spec.clone() };
         self.links.push(Link { index, spec, tap, waits: true });
         Ok(self.links.len() - 1)
@@ -118,35 +126,41 @@ impl GuestNetwork {
         netlink.link_up(index, attributes)?;
         if number(spec) == 0 && self.setup != Setup::Links {
             netlink.add_address(index, spec.address, spec.prefix)?;
+            if spec.prefix == 32 {
+                netlink.add_link_route(index, (spec.gateway, 32), spec.address, None)?;
+            }
             netlink.add_default_route(index, spec.gateway, None, None)?;
         } else if self.setup == Setup::All {
             let table = FIRST_TABLE + number(spec);
             netlink.add_address(index, spec.address, spec.prefix)?;
             netlink.add_default_route(index, spec.gateway, None, Some(table))?;
-            netlink.add_link_route(index, spec.address, spec.prefix, table)?;
+            netlink.add_link_route(index, (spec.address, spec.prefix), spec.address, Some(table))?;
             netlink.add_default_route(index, spec.gateway, Some(table), None)?;
             netlink.rule(Change::Add, spec.address, table)?;
         }
+        let is_its = |name: &str| link_of(name) == Some(&spec.name);
+        self.sysctls.iter().filter(|(name, _)| is_its(name)).try_for_each(|(name, value)| set(name, value))?;
         self.links[at].waits = false;
         Ok(())
     }
 
     /// Its addresses and routes go with it, but not what leads to its table.
     fn remove(&mut self, at: usize) -> Result<(), HostError> {
+        // The guest's owner may have deleted it.
+        match self.netlink.delete_link(self.links[at].index) {
+            Err(HostError::System { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => {}
+            result => result?,
+        }
         let link = self.links.remove(at);
         if !link.waits
             && let Some(table) = self.table(&link.spec)
         {
             for address in std::iter::once(link.spec.address).chain(link.spec.secondary) {
-                // The guest's owner may have deleted it.
+                // And so may he these.
                 let _ = self.netlink.rule(Change::Delete, address, table);
             }
         }
-        // And so may he the link.
-        match self.netlink.delete_link(link.index) {
-            Err(HostError::System { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => Ok(()),
-            result => result,
-        }
+        Ok(())
     }
 
     /// The routing table of an interface, for all but the first.
@@ -208,6 +222,17 @@ impl Link {
     fn copy_of_tap(&self) -> Result<OwnedFd, HostError> {
         self.tap.try_clone().context("duplicating a TAP")
     }
+}
+
+/// The interface that a setting is of, as `net.ipv4.conf.eth1.proxy_arp`; it is set whenever that comes.
+fn link_of(sysctl: &str) -> Option<&str> {
+    let mut parts = sysctl.split('.').skip(2);
+    parts.next().filter(|kind| ["conf", "neigh"].contains(kind))?;
+    parts.next().filter(|link| link.starts_with("eth"))
+}
+
+fn set(sysctl: &str, value: &str) -> Result<(), HostError> {
+    fs::write(format!("/proc/sys/{}", sysctl.replace('.', "/")), value).context(format!("sysctl {sysctl}={value}"))
 }
 
 /// 1 of `eth1`.

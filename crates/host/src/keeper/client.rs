@@ -12,7 +12,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::protocol::{Reply, Request, receive, send};
 use crate::error::{Context, HostError};
-use crate::guest::{GuestSpec, InterfaceSpec, LinkStats, Outside};
+use crate::guest::{GuestSpec, GuestState, InterfaceSpec, LinkStats, Outside};
 
 /// A connection to a lab's keeper.
 pub struct Keeper {
@@ -83,7 +83,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When the keeper is gone.
-    pub fn guests(&self) -> Result<Vec<GuestSpec>, HostError> {
+    pub fn guests(&self) -> Result<Vec<GuestState>, HostError> {
         match self.ask(&Request::Guests)?.0 {
             Reply::Guests(guests) => Ok(guests),
             _ => Err(HostError::Keeper("sent no guests".to_owned())),

@@ -25,7 +25,7 @@ use protocol::{Reply, Request, receive, send};
 
 use crate::error::{Context, HostError};
 use crate::guest::network::GuestNetwork;
-use crate::guest::{GuestSpec, Outside, init, network};
+use crate::guest::{GuestSpec, GuestState, Outside, init, network};
 use crate::process::go_first;
 
 struct Guest {
@@ -171,7 +171,8 @@ fn answer(request: Request, descriptors: Vec<OwnedFd>, lab: &mut Lab) -> Answer 
         }
         Request::CreateGuest(spec) => Ok((Reply::Done, create(&mut lab.guests, spec)?)),
         Request::Guests => {
-            Ok((Reply::Guests(lab.guests.values().map(|guest| guest.spec.clone()).collect()), Vec::new()))
+            let state = |guest: &Guest| GuestState { name: guest.spec.name.clone(), entered: guest.init.is_some() };
+            Ok((Reply::Guests(lab.guests.values().map(state).collect()), Vec::new()))
         }
         Request::Taps { guest } => Ok((Reply::Done, find(&mut lab.guests, &guest)?.network.taps()?)),
         Request::RemoveGuest { guest } => {

@@ -12,7 +12,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::guest::{GuestSpec, InterfaceSpec, LinkStats, Outside};
+use crate::guest::{GuestSpec, GuestState, InterfaceSpec, LinkStats, Outside};
 
 /// Longest message, bytes.
 const LONGEST: usize = 128 * 1024;
@@ -65,7 +65,7 @@ pub(super) enum Request {
 pub(super) enum Reply {
     Done,
     LinkStats(Vec<LinkStats>),
-    Guests(Vec<GuestSpec>),
+    Guests(Vec<GuestState>),
     Failed(String),
 }
 

@@ -138,17 +138,17 @@ impl World {
         Ok(())
     }
 
-    /// IGW-8: an instance that has asked for one has an address from Amazon's pool while it runs, has one interface,
-    /// and no Elastic IP stands for its primary address.
+    /// IGW-8: an instance that has asked for one has an address from Amazon's pool while it runs and no Elastic IP stands
+    /// for its primary address. It gets one only while it has no further interface.
     pub(super) fn renew_public_ip(&mut self, id: NetworkInterfaceId) {
         let Some(eni) = self.network_interfaces.get(&id) else { return };
         let Some(instance) = eni.instance() else { return };
         let primary = Association { network_interface: id, private_ip: eni.private_ip };
         let elastic = self.addresses.values().any(|address| address.association == Some(primary));
-        let asks = self.instances.get(&instance).is_some_and(|instance| {
-            instance.associate_public_ip && instance.is_running() && instance.network_interfaces == [id]
-        });
+        let Some(instance) = self.instances.get(&instance) else { return };
+        let asks = instance.associate_public_ip && instance.is_running() && eni.device_index() == Some(0);
         let public_ip = match (asks && !elastic, eni.public_ip) {
+            (true, None) if instance.network_interfaces != [id] => None,
             (true, None) => self.lend_public(),
             (true, had) => had,
             (false, _) => None,

@@ -2,8 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
-
+use super::vpn::is_ones;
 use crate::id::{HostId, VpnConnectionId};
 use crate::refusal::{ErrorCode, Refusal};
 use crate::resource::{Host, MacAddress, Origin, Service};
@@ -62,11 +61,7 @@ impl World {
     fn check_in_site(&self, id: VpnConnectionId, address: Ipv4Addr) -> Result<(), Refusal> {
         let refuse = |code, message| Err(Refusal::new(code, "Address", message));
         let site = self.vpn_connection(id)?;
-        let is_ones = |block: &Ipv4Net| {
-            block.contains(&address)
-                && (block.prefix_len() > 30 || ![block.network(), block.broadcast()].contains(&address))
-        };
-        if !site.static_routes.iter().any(is_ones) {
+        if !site.static_routes.iter().any(|block| is_ones(*block, address)) {
             let message = format!("Address {address} is none of the site's");
             return refuse(ErrorCode::InvalidParameterValue, message);
         }

@@ -84,10 +84,10 @@ impl World {
             let message = format!("The instance '{id}' is not in a state from which it can be {}.", to.as_str());
             return Err(Refusal::new(ErrorCode::IncorrectInstanceState, "InstanceId", message));
         }
-        if let Some(instance) = self.instances.get_mut(&id) {
+        if let Some(instance) = self.instances.get_mut(&id).filter(|_| state != to) {
             instance.state = to;
+            self.renew_public_ips(id);
         }
-        self.renew_public_ips(id);
         Ok(())
     }
 
@@ -96,10 +96,9 @@ impl World {
         interfaces.into_iter().flatten().for_each(|eni| self.renew_public_ip(eni));
     }
 
-    /// AWS: ModifyNetworkInterfaceAttribute of the primary interface.
+    /// AWS: ModifyNetworkInterfaceAttribute of the primary interface. With further interfaces it gets none (IGW-8).
     pub(super) fn modify_associate_public_ip(&mut self, id: InstanceId, associate: bool) -> Result<(), Refusal> {
-        let interfaces = self.instance(id)?.network_interfaces.len();
-        check_public_ip(associate, interfaces)?;
+        self.instance(id)?;
         if let Some(instance) = self.instances.get_mut(&id) {
             instance.associate_public_ip = associate;
         }

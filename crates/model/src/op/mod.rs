@@ -464,7 +464,7 @@ impl World {
             Op::StartInstance(id) => self.start_instance(id),
             Op::TerminateInstance(id) => self.terminate_instance(id),
             Op::CreateNetworkInterface { interface, load_balancer } => {
-                self.create_interface(&interface, load_balancer.map(Attachment::LoadBalancer))
+                self.create_network_interface(&interface, load_balancer)
             }
             Op::DeleteNetworkInterface(id) => self.delete_network_interface(id),
             Op::AttachNetworkInterface { network_interface, instance, device_index } => {

@@ -38,6 +38,19 @@ pub struct NewInterface {
 }
 
 impl World {
+    /// SDC-0: a load balancer's check is on.
+    pub(super) fn create_network_interface(
+        &mut self,
+        new: &NewInterface,
+        load_balancer: Option<LoadBalancer>,
+    ) -> Result<(), Refusal> {
+        if load_balancer.is_some() && !new.source_dest_check {
+            let message = "The source/destination check of a load balancer's interface cannot be switched off";
+            return Err(Refusal::new(ErrorCode::OperationNotPermitted, "SourceDestCheck", message));
+        }
+        self.create_interface(new, load_balancer.map(Attachment::LoadBalancer))
+    }
+
     pub(super) fn create_interface(
         &mut self,
         new: &NewInterface,

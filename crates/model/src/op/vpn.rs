@@ -38,7 +38,7 @@ impl World {
         Ok(())
     }
 
-    /// The gateway's block of the site is in [`VpnConnection::static_routes`] from the beginning, and so is its router.
+    /// The block that its router is in is among its routes from the beginning.
     pub(super) fn create_vpn_connection(&mut self, new: VpnConnection) -> Result<(), Refusal> {
         self.unused(self.vpn_connections.contains_key(&new.id), new.id)?;
         self.vpn_gateway(new.vpn_gateway)?;
@@ -101,7 +101,8 @@ impl World {
         before: &[Ipv4Net],
     ) -> Result<(), Refusal> {
         let refuse = |message: String| Refusal::new(ErrorCode::InvalidParameterValue, "DestinationCidrBlock", message);
-        if destination.addr() != destination.network() || is_nobodys(destination.addr()) {
+        let nobodys = destination.prefix_len() > 0 && is_nobodys(destination.addr());
+        if destination.addr() != destination.network() || nobodys {
             return Err(refuse(format!("Value ({destination}) for parameter destinationCidrBlock is invalid.")));
         }
         if before.len() >= ROUTES_PER_CONNECTION {
@@ -148,11 +149,16 @@ impl World {
     }
 }
 
+/// Can a machine in the block have the address?
+pub(super) fn is_ones(block: Ipv4Net, address: Ipv4Addr) -> bool {
+    block.contains(&address) && (block.prefix_len() > 30 || ![block.network(), block.broadcast()].contains(&address))
+}
+
 /// The customer's router is in the site that it serves.
 fn check_router(id: VpnConnectionId, router: Ipv4Addr, blocks: &[Ipv4Net]) -> Result<(), Refusal> {
-    if blocks.iter().any(|block| block.contains(&router)) {
+    if blocks.iter().any(|block| is_ones(*block, router)) {
         return Ok(());
     }
-    let message = format!("The router of '{id}' has the address {router}, which is in none of its blocks");
+    let message = format!("The router of '{id}' has the address {router}, which is no host's in one of its blocks");
     Err(Refusal::new(ErrorCode::InvalidParameterValue, "Router", message))
 }

@@ -109,21 +109,33 @@ impl Planner<'_> {
         label! {
             vpcs: tags, origin;
             subnets: tags, origin;
-            route_tables: propagating_vgws, tags, origin;
+            route_tables: tags, origin;
             security_groups: name, description, ingress, egress, tags, origin;
             network_acls: ingress, egress, tags, origin;
             internet_gateways: tags, origin;
             vpn_gateways: tags, origin;
-            vpn_connections: static_routes, tags, origin;
+            vpn_connections: tags, origin;
             addresses: tags, origin;
-            network_interfaces: secondary_private_ips, tags, origin;
+            network_interfaces: tags, origin;
             nat_gateways: tags, origin;
             instances: tags, origin;
             hosts: origin;
         }
         for (id, eni) in &mut self.world.network_interfaces {
-            // Where it is attached is the same now; whether it goes with its instance, no operation says.
-            eni.attachment = self.wanted.network_interfaces.get(id).map_or(eni.attachment, |wanted| wanted.attachment);
+            let Some(wanted) = self.wanted.network_interfaces.get(id) else { continue };
+            in_order(&mut eni.secondary_private_ips, &wanted.secondary_private_ips);
+            // Whether it goes with its instance, no operation says.
+            if let (
+                Some(Attachment::Instance { delete_on_termination: has, .. }),
+                Some(Attachment::Instance { delete_on_termination, .. }),
+            ) = (&mut eni.attachment, wanted.attachment)
+            {
+                *has = delete_on_termination;
+            }
+        }
+        for (id, connection) in &mut self.world.vpn_connections {
+            let Some(wanted) = self.wanted.vpn_connections.get(id) else { continue };
+            in_order(&mut connection.static_routes, &wanted.static_routes);
         }
         for (id, table) in &mut self.world.route_tables {
             let Some(wanted) = self.wanted.route_tables.get(id) else { continue };
@@ -138,6 +150,11 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// What is the same in another order.
+fn in_order<T: PartialEq>(has: &mut [T], wanted: &[T]) {
+    has.sort_by_key(|one| wanted.iter().position(|other| other == one));
 }
 
 fn has_rule(rules: &[SecurityGroupRule], rule: &SecurityGroupRule) -> bool {

@@ -22,8 +22,13 @@ impl Planner<'_> {
 
     pub(super) fn interface_stays(&self, id: NetworkInterfaceId) -> bool {
         let manager = |eni: &NetworkInterface| eni.attachment.filter(|_| eni.is_requester_managed());
+        // A load balancer's nobody may change.
+        let managed = |eni: &NetworkInterface| {
+            let parts = (eni.groups.clone(), eni.source_dest_check, eni.secondary_private_ips.clone());
+            matches!(eni.attachment, Some(Attachment::LoadBalancer(_))).then_some(parts)
+        };
         let place = |eni: &NetworkInterface| (eni.subnet, eni.mac, eni.private_ip, manager(eni));
-        let same = |(a, b)| place(a) == place(b) && self.subnet_stays(a.subnet);
+        let same = |(a, b)| place(a) == place(b) && managed(a) == managed(b) && self.subnet_stays(a.subnet);
         both(&self.world.network_interfaces, &self.wanted.network_interfaces, id).is_some_and(same)
     }
 

@@ -16,7 +16,7 @@ impl Planner<'_> {
         let (world, wanted) = (&self.world, self.wanted);
         let goes = |address: &&Address| {
             let other = wanted.addresses.get(&address.id).and_then(|other| other.association);
-            let changes = address.association.filter(|held| other != Some(*held));
+            let changes = address.association.filter(|held| other != Some(*held) || !self.address_stays(address.id));
             let eni = changes.and_then(|held| world.network_interfaces.get(&held.network_interface));
             eni.is_some_and(|eni| !matches!(eni.attachment, Some(Attachment::NatGateway(_))))
         };
@@ -30,7 +30,11 @@ impl Planner<'_> {
         let changes = |association: &(GatewayId, RouteTableId)| {
             let routes =
                 |world: &World| world.route_table(association.1).map(|table| table.routes.clone()).unwrap_or_default();
-            let meaning = |routes: Vec<Route>| routes.iter().map(|r| (r.destination, r.target)).collect::<Vec<_>>();
+            let meaning = |mut routes: Vec<Route>| {
+                routes.retain(|route| !self.kept.contains_key(&(association.1, route.destination)));
+                routes.sort_by_key(|route| route.destination);
+                routes.iter().map(|route| (route.destination, route.target)).collect::<Vec<_>>()
+            };
             let stays = self.wanted.edge_associations().any(|wanted| wanted == *association);
             !stays || meaning(routes(&self.world)) != meaning(routes(self.wanted))
         };

@@ -106,6 +106,9 @@ impl Oracle<'_> {
         if by_a_host && self.standing_for(packet.src).is_some() {
             return Fate::Dropped(Place::Spoofed(igw)); // IGW-15
         }
+        if self.eni(eni).attachment.is_none() {
+            return Fate::Dropped(Place::NobodysPublicAddress(igw)); // R-40a
+        }
         trip.kinds.insert("into the VPC");
         trip.middlebox = true; // SG-9
         let what = match packet.what {

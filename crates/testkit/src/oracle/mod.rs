@@ -130,6 +130,8 @@ pub enum Place {
     PrivateSource(InternetGatewayId),
     /// IGW-15.
     Spoofed(InternetGatewayId),
+    /// R-40a: the public address of an interface that is nobody's.
+    NobodysPublicAddress(InternetGatewayId),
     /// VPN-1, of what leaves.
     VpnSource(VpnGatewayId),
     /// VPN-1.
@@ -449,7 +451,7 @@ impl<'a> Oracle<'a> {
 
 ///
 fn is_nobodys(address: Ipv4Addr) -> bool {
-    address.is_multicast() || address.is_broadcast() || address.octets()[0] == 0
+    address.is_multicast() || address.is_broadcast() || address.is_loopback() || address.octets()[0] == 0
 }
 
 fn turned(what: What) -> What {

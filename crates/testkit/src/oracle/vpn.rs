@@ -52,6 +52,11 @@ impl Oracle<'_> {
 
     pub(super) fn customer_router(&self, site: &VpnConnection, packet: Datum, trip: &mut Trip<'_>) -> Fate {
         let gateway = self.world.vpn_gateway(site.vpn_gateway).unwrap();
+        if packet.dst == site.router {
+            let What::Echo(id) = packet.what else { return Fate::Dropped(Place::Site(site.id)) };
+            let answer = Datum { src: site.router, dst: packet.src, what: What::EchoReply(id), ttl: 255 };
+            return self.answered(trip, |known, back| known.customer_router(site, answer, back));
+        }
         let host = self.world.hosts().find(|host| host.site == Some(site.id) && host.address == packet.dst);
         if host.is_none() && !self.world.vpc(gateway.vpc).unwrap().cidr.contains(&packet.dst) {
             return Fate::Dropped(Place::Site(site.id));
