@@ -232,6 +232,7 @@ fn mistakes_of_writing_show_their_place_and_a_way_out() {
         (changed("security_groups: [source]", "security_groups: [web]"), "web", "no security group", "these are: "),
         (changed("subnets:", "subnts:"), "subnts", "there is no key 'subnts'", "did you mean 'subnets'?"),
         (changed("public_ip: true", "elastic_ip: web"), "web", "no elastic ip is called 'web'", ""),
+        (ARTICLE.replace("source", "so/urce"), "so/urce", "'so/urce' can't be the name", "without '/'"),
         (
             changed("public_ip: true", "user_data: [ls]"),
             "user_data",

@@ -516,7 +516,12 @@ fn v4(cidr: &Spanned<Cidr>) -> Result<Ipv4Net, Mistake> {
     }
 }
 
+/// A resource's tags. Its name is a part of paths, such as `instance/eth1`.
 fn tags(name: &Spanned<String>, more: &file::Tags) -> Result<Tags, Mistake> {
+    if name.value.is_empty() || name.value.contains('/') {
+        let message = format!("'{}' can't be the name of a resource", name.value);
+        return Err(Mistake::new(at(name), message).help("give it a name without '/'"));
+    }
     if more.contains_key("Name") {
         let message = format!("'{}' has a Name tag beside its name", name.value);
         return Err(Mistake::new(at(name), message).help("remove the tag: the key in the file is the name"));
