@@ -1,5 +1,6 @@
 //! What a guest expects of its subnet, whatever groups and lists say.
 
+use crate::crashes::kill_engine;
 use crate::lab::lab_or_skip;
 
 /// A group without rules, and a list that denies everything.
@@ -45,7 +46,13 @@ fn dns_1_sg_25_nacl_9_names_are_known_and_nothing_else_works() {
     let name = "ip-10-0-1-10.ap-northeast-1.compute.internal";
     assert_eq!(dig(&[name]), "10.0.1.10\n");
     assert_eq!(dig(&["-x", "10.0.1.10"]), format!("{name}.\n"));
-    assert_eq!(dig(&["@169.254.169.253", "example.com"]), "93.184.216.34\n");
+    for resolver in ["@169.254.169.253", "@10.0.0.2"] {
+        for transport in ["+notcp", "+tcp"] {
+            assert_eq!(dig(&[resolver, transport, "example.com"]), "93.184.216.34\n");
+        }
+    }
+    kill_engine(&lab);
+    assert_eq!(dig(&["+tcp", "example.com"]), "93.184.216.34\n", "also of another engine");
     assert!(lab.exec("one", &["dig", "nobody.example"]).contains("status: NXDOMAIN"));
     assert!(lab.exec("one", &["getent", "hosts", "ip-10-0-1-10"]).contains(name), "by its domain, too");
     lab.loses_all("one", "10.0.1.10");

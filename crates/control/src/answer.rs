@@ -238,7 +238,7 @@ impl Answers<'_> {
         let name = self.views.snapshot.name(port);
         match self.views.snapshot.port(port) {
             Port::Eni(_) => name.split('/').next().unwrap_or(name).to_owned(),
-            Port::Host(_) => name.to_owned(),
+            Port::Host(_) | Port::Services => name.to_owned(),
         }
     }
 
@@ -256,6 +256,7 @@ impl Answers<'_> {
                 let site = snapshot.host(host).site;
                 (site.map(|site| snapshot.vgw(snapshot.site(site).vgw).vpc), site)
             }
+            Port::Services => (None, None),
         };
         let near = vpc.and_then(|vpc| snapshot.owner(vpc, address));
         let public = || snapshot.public(address).map(|public| public.eni);

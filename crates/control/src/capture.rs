@@ -107,6 +107,7 @@ fn words(reason: DropReason, by: Component) -> String {
         Component::VpnConnection(id) => format!("the router at the far end of {id}"),
         Component::Host(id) => id.to_string(),
         Component::Internet => "the internet".to_owned(),
+        Component::Services => "the subnets' services".to_owned(),
     };
     format!("{} by {by}: {}", reason.code(), reason.text())
 }

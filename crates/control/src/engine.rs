@@ -21,6 +21,7 @@ use crate::lab::LAB_FILE;
 use crate::protocol::{Change, Failure, LabFile, Request, answer_line, understand};
 use crate::running::Running;
 use crate::saved::{self, Base, Saved};
+use crate::subnet_services;
 
 /// How often flows that have ended are forgotten, and the others written down.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -101,7 +102,7 @@ fn start(directory: &Path, path: PathBuf, moving: Moving) -> Result<(Running, Ar
     }
     // Only the workers go first; this thread starts the guests' commands.
     wait_like_others();
-    let running = Running::new(directory.to_owned(), engine, publisher, keeper, base, authority);
+    let running = Running::new(directory.to_owned(), engine, publisher, keeper, base, authority)?;
     match saved {
         Some(saved) => running.take_over(saved)?,
         None => first_up(&running, path)?,
@@ -112,7 +113,7 @@ fn start(directory: &Path, path: PathBuf, moving: Moving) -> Result<(Running, Ar
 
 fn first_up(running: &Running, path: PathBuf) -> Result<(), Failure> {
     // An engine that died on its way here may have left some.
-    for guest in running.keeper.guests()? {
+    for guest in running.keeper.guests()?.iter().filter(|guest| guest.name != subnet_services::GUEST) {
         running.keeper.remove_guest(&guest.name)?;
     }
     let text = fs::read_to_string(running.directory.join(LAB_FILE))?;
@@ -185,6 +186,7 @@ async fn serve(running: Running, moving: Arc<Notify>, socket: &Path) -> io::Resu
     let listener = UnixListener::bind(socket)?;
     running.keeper.serving().map_err(io::Error::other)?;
     let running = Arc::new(running);
+    subnet_services::serve(&running).map_err(io::Error::other)?;
     tokio::spawn(keep_flows(Arc::clone(&running), moving));
     // `up` reads our standard output to its end.
     rustix::stdio::dup2_stdout(fs::File::options().write(true).open("/dev/null")?)?;

@@ -102,7 +102,7 @@ pub(crate) fn spec(lab: &Lab, directory: &Path, id: GuestId, backend: Backend) -
         GuestNetwork::Dhcp => (Setup::Links, None),
     };
     let (name, control) = (String::new(), control.then(|| directory.to_owned()));
-    Ok(GuestSpec { name, hostname, default_ttl, sysctls, interfaces, backend, resolver, setup, control })
+    Ok(GuestSpec { name, hostname, default_ttl, sysctls, interfaces, backend, resolver, setup, control, block: None })
 }
 
 /// Host name, default TTL, interfaces, and who knows names.

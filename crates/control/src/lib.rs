@@ -15,6 +15,7 @@
 //! - `engine.rs`: the engine process, its threads and its socket; `protocol.rs`: what is said there.
 //! - `running.rs`: what runs, and how it changes, all at once or not at all; `guest.rs`: instances as guests;
 //!   `commands.rs`: what they run at their start.
+//! - `subnet_services.rs`: what subnets answer by TCP.
 //! - `capture.rs`: packets on their way to whoever looks at them.
 //! - `saved.rs`: what the next engine takes over when one dies.
 //! - `answer.rs`: questions answered; `views.rs` and `view.rs`: what is answered, which is also what `--json` prints.
@@ -35,6 +36,7 @@ mod protocol;
 mod running;
 mod saved;
 mod set;
+mod subnet_services;
 pub mod view;
 mod views;
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use minivpc_config::Lab;
+use minivpc_dataplane::services::port;
 use minivpc_dataplane::{Engine, Now, compile};
 use minivpc_host::{GuestSpec, HostError, Keeper, Outside, Ports, Publisher};
 use minivpc_model::{GuestId, InstanceId, Op, World};
@@ -20,7 +21,7 @@ use crate::guest::{self, Guest};
 use crate::protocol::{Answer, CaptureRequest, Change, Failure, LabFile, Question};
 use crate::saved::{self, Base, Saved};
 use crate::views::Views;
-use crate::{change, commands, set};
+use crate::{change, commands, set, subnet_services};
 
 /// One running lab.
 pub(crate) struct Running {
@@ -31,6 +32,8 @@ pub(crate) struct Running {
     pub keeper: Keeper,
     pub base: Base,
     authority: Authority,
+    /// The TAP of the port of the subnets' services.
+    services: Arc<OwnedFd>,
     /// When this engine took over.
     pub took_over: Now,
     captures: Captures,
@@ -66,6 +69,9 @@ impl Current {
 
 impl Running {
     /// Nothing runs yet; [`Change::Apply`] brings the lab up.
+    ///
+    /// # Errors
+    /// When the port of the subnets' services can't be made.
     pub fn new(
         directory: PathBuf,
         engine: Arc<Engine>,
@@ -73,9 +79,10 @@ impl Running {
         keeper: Keeper,
         base: Base,
         authority: Authority,
-    ) -> Self {
+    ) -> Result<Self, HostError> {
         let (captures, current, took_over) = (Captures::default(), Mutex::default(), base.clock.now());
-        Self { directory, engine, publisher, keeper, base, authority, took_over, captures, current }
+        let services = subnet_services::tap(&keeper, base.moving.backend)?;
+        Ok(Self { directory, engine, publisher, keeper, base, authority, services, took_over, captures, current })
     }
 
     /// Takes over from an engine that has died: what runs stays, what is missing is made, and what an unfinished change
@@ -95,7 +102,7 @@ impl Running {
             guests.insert(id, Guest { taps: serials.into_iter().zip(taps).collect(), spec, run });
         }
         let adopted: BTreeSet<_> = guests.values().map(|guest| guest.spec.name.clone()).collect();
-        for unknown in running.difference(&adopted) {
+        for unknown in running.difference(&adopted).filter(|name| *name != subnet_services::GUEST) {
             self.keeper.remove_guest(unknown)?;
         }
         match saved::read_flows(&self.directory) {
@@ -232,7 +239,8 @@ impl Running {
         let mut snapshot = compile(&next.lab.world, generation).map_err(|error| error.to_string())?;
         snapshot.armed = self.captures.armed();
         let taps = next.guests.values().flat_map(|guest| &guest.taps).map(|(serial, tap)| (serial, tap));
-        let taps: BTreeMap<_, _> = taps.collect();
+        let services = std::iter::once((&port::SERIAL, &self.services));
+        let taps: BTreeMap<_, _> = taps.chain(services).collect();
         let taps = snapshot.serials().map(|serial| taps.get(&serial).map(|tap| Arc::clone(tap))).collect();
         Ok(Ports::new(snapshot, taps, self.base.moving.backend))
     }

@@ -117,6 +117,7 @@ impl Views<'_> {
                 let name = world.host(id).map_or_else(|_| String::new(), |host| world.host_name(host));
                 vec![Resource { kind: "host".to_owned(), id: id.to_string(), name }]
             }
+            Component::Services => named("services", String::new(), None),
             Component::Internet => {
                 vec![Resource { kind: "internet".to_owned(), id: String::new(), name: "internet".to_owned() }]
             }

@@ -41,10 +41,12 @@ pub enum Point {
 }
 
 impl Point {
-    fn at(snapshot: &Snapshot, port: u16) -> Self {
+    /// The subnets' services aren't to be looked at: what they say is seen where it arrives.
+    fn at(snapshot: &Snapshot, port: u16) -> Option<Self> {
         match snapshot.port(port) {
-            Port::Eni(eni) => Self::Interface(snapshot.eni(eni).id),
-            Port::Host(host) => Self::Host(snapshot.host(host).id),
+            Port::Eni(eni) => Some(Self::Interface(snapshot.eni(eni).id)),
+            Port::Host(host) => Some(Self::Host(snapshot.host(host).id)),
+            Port::Services => None,
         }
     }
 }
@@ -112,10 +114,7 @@ impl Armed {
 
     /// What a guest sends, whatever it is.
     pub(crate) fn sent(&self, snapshot: &Snapshot, sent: &Sent<'_>, read: &Result<Frame, Malformed>) {
-        let point = Point::at(snapshot, sent.port);
-        if !self.at(point) {
-            return;
-        }
+        let Some(point) = Point::at(snapshot, sent.port).filter(|point| self.at(*point)) else { return };
         let give = |frame: &[u8]| self.give(&Captured { point, bound: Some(Bound::Out), dropped: None, frame });
         match read {
             Ok(Frame::Ipv4(packet)) => give(&edited(&packet.headers, packet, sent)),
@@ -125,8 +124,7 @@ impl Armed {
 
     /// What a guest gets, as it gets it.
     pub(crate) fn delivered(&self, snapshot: &Snapshot, port: u16, frame: &[u8]) {
-        let point = Point::at(snapshot, port);
-        if self.at(point) {
+        if let Some(point) = Point::at(snapshot, port).filter(|point| self.at(*point)) {
             self.give(&Captured { point, bound: Some(Bound::In), dropped: None, frame });
         }
     }

@@ -360,6 +360,8 @@ pub enum Component {
     Host(HostId),
     /// The internet's router.
     Internet,
+    /// What stands behind the port of the subnets' services.
+    Services,
 }
 
 impl Component {
@@ -368,6 +370,7 @@ impl Component {
         match snapshot.port(port) {
             Port::Eni(eni) => Self::NetworkInterface(snapshot.eni(eni).id),
             Port::Host(host) => Self::Host(snapshot.host(host).id),
+            Port::Services => Self::Services,
         }
     }
 }

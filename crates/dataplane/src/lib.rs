@@ -35,7 +35,7 @@ mod drop_log;
 mod explain;
 mod hops;
 mod rules;
-mod services;
+pub mod services;
 mod snapshot;
 pub mod state;
 mod trace;
@@ -280,6 +280,12 @@ impl Engine {
             Some(armed) => self.walk_watched((snapshot, armed, now), at, packet, sent),
         };
         self.count(snapshot, packet, &steps.0, verdict);
+        let verdict = match verdict {
+            Verdict::Deliver { port: to, .. } if snapshot.port(to) == Port::Services => {
+                self.allowance(snapshot, now, port).map_or_else(Verdict::Drop, |()| verdict)
+            }
+            _ => verdict,
+        };
         match verdict {
             Verdict::Deliver { port: to, cut } => {
                 let by_a_guest = matches!(at, At::Sent { .. } | At::HostSent { .. });
@@ -297,7 +303,8 @@ impl Engine {
                     }
                     Some(mtu) => fragments(packet, sent.frame, mtu, |frame| emit(to, &VnetHeader::PLAIN, frame)),
                 }
-                if cut.is_some() {
+                // What is sent to a service is counted, each packet.
+                if cut.is_some() || snapshot.port(to) == Port::Services {
                     return None;
                 }
                 Some(Learned {
@@ -413,6 +420,12 @@ impl Engine {
 }
 
 impl Engine {
+    /// Counts a packet from a port to the services of its subnet (DNS-2).
+    fn allowance(&self, snapshot: &Snapshot, now: Now, port: u16) -> Result<(), DropReason> {
+        let asks = self.state.tracking(snapshot.serial(port)).asks(now.tick());
+        asks.then_some(()).ok_or(DropReason::ServiceAllowance)
+    }
+
     /// What a service of its subnet answers whom is at a port.
     fn ask(
         &self,
@@ -422,9 +435,7 @@ impl Engine {
         service: Service,
         (packet, frame): (&Parsed, &[u8]),
     ) -> Result<Option<Said>, DropReason> {
-        if !self.state.tracking(snapshot.serial(port)).asks(now.tick()) {
-            return Err(DropReason::ServiceAllowance);
-        }
+        self.allowance(snapshot, now, port)?;
         let (question, time) = (&frame[packet.l4 + UDP_HEADER..packet.end], self.began + Duration::from_nanos(now.0));
         service.answer(snapshot, port, &packet.headers, question, time)
     }
@@ -435,6 +446,7 @@ fn begin(snapshot: &Snapshot, port: u16) -> At {
     match snapshot.port(port) {
         Port::Eni(eni) => At::Sent { eni },
         Port::Host(host) => At::HostSent { host },
+        Port::Services => At::ServiceSays,
     }
 }
 
@@ -449,11 +461,11 @@ fn answer_arp(snapshot: &Snapshot, port: u16, request: &Arp) -> Result<Mac, Drop
     }
     let asker = match snapshot.port(port) {
         Port::Eni(eni) => snapshot.eni(eni),
-        // A host has nobody but its router on its link.
+        // A host has nobody but its router on its link, and so have the services.
         Port::Host(host) if snapshot.host(host).ip == IpAddr::V4(request.target) => {
             return Err(DropReason::ArpUnanswered);
         }
-        Port::Host(_) => return Ok(router.0),
+        Port::Host(_) | Port::Services => return Ok(router.0),
     };
     let subnet = snapshot.subnet(asker.subnet);
     if request.target == subnet.router {

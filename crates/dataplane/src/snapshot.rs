@@ -13,13 +13,15 @@ use prefix_trie::PrefixMap;
 
 use crate::capture::Armed;
 use crate::rules::Rules;
+use crate::services::port;
 
 /// A world as packets see it. Made by [`compile`](crate::compile).
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// Which world it shows; each publish counts one up.
     pub generation: u64,
-    /// Interfaces. Each is also the **port** of that number; behind them all hosts are ports.
+    /// Interfaces. Each is also the **port** of that number; behind them all hosts are ports, and the last one is that of
+    /// the subnets' services.
     pub enis: Vec<Eni>,
     /// VPCs.
     pub vpcs: Vec<Vpc>,
@@ -43,6 +45,8 @@ pub struct Snapshot {
     pub hosts: Vec<Host>,
     /// Where packets are looked at, and by whom; none, and no hop asks.
     pub armed: Option<Armed>,
+    /// Ports by numbers in flow state.
+    pub(crate) ports: HashMap<Serial, u16, foldhash::fast::FixedState>,
     /// Interface of an address, by VPC and address.
     pub(crate) owners: HashMap<(u16, IpAddr), u16, foldhash::fast::FixedState>,
     /// Interface of a MAC address, by subnet and address.
@@ -100,6 +104,8 @@ pub enum Port {
     Eni(u16),
     /// A host, index.
     Host(u16),
+    /// The servers of what subnets offer by TCP.
+    Services,
 }
 
 /// An interface.
@@ -489,7 +495,11 @@ impl Snapshot {
     #[must_use]
     pub fn port(&self, number: u16) -> Port {
         let enis = self.enis.len() as u16;
-        if number < enis { Port::Eni(number) } else { Port::Host(number - enis) }
+        match number {
+            _ if number < enis => Port::Eni(number),
+            _ if number == self.port_of_services() => Port::Services,
+            _ => Port::Host(number - enis),
+        }
     }
 
     /// The primary address of what is at a port.
@@ -498,6 +508,7 @@ impl Snapshot {
         match self.port(port) {
             Port::Eni(eni) => self.eni(eni).ip,
             Port::Host(host) => self.host(host).ip,
+            Port::Services => port::ADDRESS.into(),
         }
     }
 
@@ -507,6 +518,7 @@ impl Snapshot {
         match self.port(port) {
             Port::Eni(eni) => &self.eni(eni).name,
             Port::Host(host) => &self.host(host).name,
+            Port::Services => "services",
         }
     }
 
@@ -516,6 +528,7 @@ impl Snapshot {
         match self.port(port) {
             Port::Eni(eni) => self.eni(eni).has(address),
             Port::Host(host) => self.host(host).ip == address,
+            Port::Services => matches!(address, IpAddr::V4(v4) if port::CALLED.contains(&v4)),
         }
     }
 
@@ -525,9 +538,16 @@ impl Snapshot {
         self.enis.len() as u16 + index
     }
 
+    /// The port of the subnets' services.
+    #[must_use]
+    pub fn port_of_services(&self) -> u16 {
+        (self.enis.len() + self.hosts.len()) as u16
+    }
+
     /// The numbers in flow state of what is at the ports, in their order.
     pub fn serials(&self) -> impl Iterator<Item = Serial> {
-        self.enis.iter().map(|eni| eni.serial).chain(self.hosts.iter().map(|host| host.serial))
+        let all = self.enis.iter().map(|eni| eni.serial).chain(self.hosts.iter().map(|host| host.serial));
+        all.chain(std::iter::once(port::SERIAL))
     }
 
     /// The number in flow state of what is at a port.
@@ -536,13 +556,14 @@ impl Snapshot {
         match self.port(port) {
             Port::Eni(eni) => self.eni(eni).serial,
             Port::Host(host) => self.host(host).serial,
+            Port::Services => port::SERIAL,
         }
     }
 
     /// The port of what has this number in flow state.
     #[must_use]
     pub fn port_of(&self, serial: Serial) -> Option<u16> {
-        self.serials().position(|other| other == serial).map(|port| port as u16)
+        self.ports.get(&serial).copied()
     }
 
     /// The MAC address of what is at a port, and of the router that it sees.
@@ -551,6 +572,7 @@ impl Snapshot {
         match self.port(port) {
             Port::Eni(eni) => (self.eni(eni).mac, self.subnet(self.eni(eni).subnet).router_mac),
             Port::Host(host) => (self.host(host).mac, self.host(host).router_mac),
+            Port::Services => port::MACS,
         }
     }
 

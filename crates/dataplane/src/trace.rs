@@ -38,7 +38,7 @@ fn default_ttl(snapshot: &Snapshot, port: u16) -> u8 {
             EniKind::Guest { default_ttl, .. } => default_ttl,
             EniKind::Nat(_) | EniKind::LoadBalancer | EniKind::Unattached => u8::MAX,
         },
-        Port::Host(_) => HOST_TTL,
+        Port::Host(_) | Port::Services => HOST_TTL,
     }
 }
 
@@ -208,7 +208,7 @@ fn next_hop_mac(snapshot: &Snapshot, port: u16, destination: IpAddr) -> [u8; 6] 
             let owner = snapshot.owner(snapshot.subnet(subnet).vpc, destination).map(|owner| snapshot.eni(owner));
             owner.filter(|owner| owner.subnet == subnet)
         }
-        Port::Host(_) => None,
+        Port::Host(_) | Port::Services => None,
     };
     neighbour.map_or(snapshot.macs(port).1.0, |neighbour| neighbour.mac.0)
 }

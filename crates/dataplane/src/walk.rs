@@ -26,6 +26,8 @@ pub enum At {
     RouterItself { sender: u16 },
     /// Sent to a service of the subnet's.
     SubnetService { eni: u16, service: Service },
+    /// Said by such a service, by TCP.
+    ServiceSays,
     /// Passed the sender's groups; goes to the router or to a neighbour.
     Forward { eni: u16 },
     /// At the router of a subnet.
@@ -171,6 +173,7 @@ impl<'a, R: Recorder> Walk<'a, R> {
                 At::SentRules { eni } => security_group::check(self, eni, Direction::Egress),
                 At::RouterItself { sender } => router::itself(self, sender),
                 At::SubnetService { eni, service } => subnet_service::ask(self, eni, service),
+                At::ServiceSays => subnet_service::say(self),
                 At::Forward { eni } => eni::forward(self, eni),
                 At::Router { subnet } => router::route(self, subnet),
                 At::Leave { subnet, to } => network_acl::leave(self, subnet, to),

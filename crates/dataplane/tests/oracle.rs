@@ -118,6 +118,7 @@ impl Met {
         self.count("packets", true);
         self.count("delivered", arrived.is_some());
         self.count("answered", matches!(fate, Fate::Answered(_)));
+        self.count("served", *fate == Fate::Served);
         self.count("translated", arrived.is_some_and(|arrived| arrived.src != sent.src));
         self.count("through two gateways", arrived.is_some() && kinds.contains("two gateways"));
         self.count("same subnet", matches!(next, NextHop::Neighbour(_)));
@@ -243,6 +244,10 @@ impl<'a> Lab<'a> {
                 assert_eq!(observed(&seen.headers), *expected, "{}", context());
                 Some((*receiver, *expected))
             }
+            Fate::Served => {
+                assert!(arrived.is_empty() && dropped.is_empty(), "{}", context());
+                None
+            }
             Fate::Answered(_) => panic!("{}", context()),
         };
         if let Fate::Delivered(..) = fate {
@@ -359,7 +364,7 @@ fn the_walk_and_the_oracle_agree() {
             }
         };
         enough(2000, &["redirected", "asymmetric return", "led to a middlebox", "middlebox without a public address"]);
-        enough(5000, &["not for a site"]);
+        enough(5000, &["not for a site", "served"]);
         enough(2000, &["no such interface", "no such site"]);
         enough(1000, &["blackhole", "unattached", "led to a middlebox from a site", "spoofed by a site", "site"]);
         enough(200, &["reference behind a middlebox"]);

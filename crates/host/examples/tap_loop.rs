@@ -90,6 +90,7 @@ fn guest(name: &str, mac: u8, address: Ipv4Addr) -> GuestSpec {
             gateway: Ipv4Addr::new(10, 0, 0, 1),
             mtu: 9001,
         }],
+        block: None,
         backend: Backend::VirtioNet,
         resolver: None,
         setup: minivpc_host::Setup::All,

@@ -169,6 +169,7 @@ fn try_guest(findings: &mut Vec<Finding>) {
             gateway: Ipv4Addr::new(10, 0, 0, 1),
             mtu: 9001,
         }],
+        block: None,
         backend: Backend::VirtioNet,
         resolver: None,
         setup: crate::guest::Setup::All,

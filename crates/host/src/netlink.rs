@@ -16,6 +16,8 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use crate::error::{Context, HostError};
 
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+/// Where the kernel looks first.
+const RT_TABLE_LOCAL: u8 = libc::RT_TABLE_LOCAL;
 
 pub(crate) struct Netlink(Socket);
 
@@ -91,6 +93,16 @@ impl Netlink {
         message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(block)));
         message.attributes.push(RouteAttribute::PrefSource(RouteAddress::Inet(source)));
         self.change(RouteNetlinkMessage::NewRoute(message), NEW, "adding a route")
+    }
+
+    /// All addresses of a block, address and length of its prefix, are this namespace's own.
+    pub(crate) fn add_local_route(&self, index: u32, (address, prefix): (Ipv4Addr, u8)) -> Result<(), HostError> {
+        let mut message = route_message(index, Some(RT_TABLE_LOCAL.into()));
+        message.header.kind = RouteType::Local;
+        message.header.scope = RouteScope::Host;
+        message.header.destination_prefix_length = prefix;
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(address)));
+        self.change(RouteNetlinkMessage::NewRoute(message), NEW, "adding a local route")
     }
 
     /// What comes from `address` is routed by `table`, or no more.

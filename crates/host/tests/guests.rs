@@ -124,6 +124,7 @@ fn guest(name: &str) -> GuestSpec {
         hostname: "ip-10-0-0-11.ap-northeast-3.compute.internal".to_owned(),
         default_ttl: 255,
         sysctls: vec![("net.ipv4.ip_forward".to_owned(), "1".to_owned())],
+        block: None,
         backend: minivpc_host::Backend::VirtioNet,
         resolver: None,
         setup: minivpc_host::Setup::All,

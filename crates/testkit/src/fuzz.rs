@@ -172,7 +172,7 @@ impl Conversation<'_> {
     fn network(&self, port: u16) -> u16 {
         match self.lab.port(port) {
             Port::Eni(eni) => self.lab.subnet(self.lab.eni(eni).subnet).vpc,
-            Port::Host(_) => self.lab.igws[0].vpc,
+            Port::Host(_) | Port::Services => self.lab.igws[0].vpc,
         }
     }
 
@@ -185,16 +185,20 @@ impl Conversation<'_> {
             Vpc,
             Internet,
             Site,
+            Services,
         }
         let side = |port| match self.lab.port(port) {
             Port::Eni(_) => Side::Vpc,
             Port::Host(host) if self.lab.host(host).site.is_some() => Side::Site,
             Port::Host(_) => Side::Internet,
+            Port::Services => Side::Services,
         };
         let Ok(Frame::Ipv4(packet)) = parse(vnet, frame) else { return };
         let IpAddr::V4(src) = packet.headers.flow.src else { return };
         match (side(from), side(to)) {
             (a, b) if a == b => return,
+            // Of no VPC, and of all.
+            (Side::Vpc, Side::Services) | (Side::Services, Side::Vpc) => return,
             (Side::Vpc, Side::Site) => {
                 let known = self.lab.owner(self.network(from), src.into()).is_some();
                 assert!(known, "{} is nobody's of the VPC (VPN-1)", packet.headers);
@@ -203,7 +207,9 @@ impl Conversation<'_> {
                 let spoofed = self.lab.owner(self.network(to), src.into()).is_some();
                 assert!(!spoofed, "{} enters in the VPC's own name", packet.headers);
             }
-            (Side::Internet, Side::Site) | (Side::Site, Side::Internet) => panic!("{} has no way", packet.headers),
+            (Side::Internet, Side::Site) | (Side::Site, Side::Internet) | (Side::Services, _) | (_, Side::Services) => {
+                panic!("{} has no way", packet.headers)
+            }
             _ => assert!(!src.is_private(), "{} crosses the internet gateway", packet.headers),
         }
         let is_its = self.lab.has(to, packet.headers.flow.dst) || self.lab.name(to) == "appliance/eth0";
@@ -212,14 +218,17 @@ impl Conversation<'_> {
 
     fn check(&self, sent: &Emitted, emitted: &[Emitted]) {
         let (port, vnet, frame) = sent;
+        let services = self.lab.port_of_services();
         for (to, vnet, frame) in emitted {
-            assert!(self.guests.contains(to), "a frame for {}, where no guest is", self.lab.name(*to));
-            assert_eq!(self.network(*to), self.network(*port), "no VPC sends to another");
+            let somebody = self.guests.contains(to) || *to == services;
+            assert!(somebody, "a frame for {}, where no guest is", self.lab.name(*to));
+            let of_all = [to, port].contains(&&services);
+            assert!(of_all || self.network(*to) == self.network(*port), "no VPC sends to another");
             assert_eq!(frame[..6], self.lab.macs(*to).0.0, "the MAC address is the receiver's");
             check_offload(vnet, frame);
             self.check_border(*port, *to, vnet, frame);
         }
-        let honest = frame.get(6..12) == Some(&self.lab.macs(*port).0.0[..]);
+        let honest = *port == services || frame.get(6..12) == Some(&self.lab.macs(*port).0.0[..]);
         assert!(honest || emitted.is_empty(), "nobody sends by another's MAC address (R-11)");
         match parse(vnet, frame) {
             Ok(Frame::Ipv4(packet)) => check_packets(*port, vnet, &packet, frame, emitted),

@@ -16,6 +16,8 @@ const MOST_QUOTED: usize = 576 - 28;
 pub(crate) struct Host {
     /// Its addresses, the primary one first.
     pub ips: Vec<Ipv4Addr>,
+    /// It has every address.
+    pub everybody: bool,
     pub mac: [u8; 6],
     pub ttl: u8,
     /// TCP ports that somebody listens on, and UDP ports that echo.
@@ -28,7 +30,7 @@ impl Host {
         let flow = seen.headers.flow;
         let (IpAddr::V4(src), IpAddr::V4(dst)) = (flow.src, flow.dst) else { return None };
         // A fragment alone is answered by nobody.
-        if !self.ips.contains(&dst) || seen.headers.fragment.is_some() {
+        if !(self.everybody || self.ips.contains(&dst)) || seen.headers.fragment.is_some() {
             return None;
         }
         let reply = PacketBuilder::ethernet2(self.mac, seen.headers.src_mac).ipv4(dst.octets(), src.octets(), self.ttl);

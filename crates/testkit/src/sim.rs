@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{ArpEthIpv4Packet, ArpOperation, ArpPacket, PacketBuilder};
+use minivpc_dataplane::services::port;
 use minivpc_dataplane::state::NatKey;
 use minivpc_dataplane::{
     Cache, DropReason, Dropped, Engine, EniKind, HOST_TTL, Journey, Kind, Now, Port, Probe, Sent, Snapshot, compile,
@@ -76,13 +77,16 @@ impl Sim {
             let host = Host { ips: vec![ip], mac: outside.mac.0, ttl: HOST_TTL, ..Host::default() };
             self.hosts.entry(outside.serial).or_insert(host);
         }
+        let open = [53, 80].into();
+        let services = Host { everybody: true, mac: port::MACS.0.0, ttl: HOST_TTL, open, ..Host::default() };
+        self.hosts.entry(port::SERIAL).or_insert(services);
     }
 
     fn host(&self, port: u16) -> &Host {
         &self.hosts[&self.snapshot.serial(port)]
     }
 
-    /// The port of an interface by its name, of an instance's first interface, or of a host.
+    /// The port of an interface by its name, of an instance's first interface, of a host, or of the subnets' `services`.
     #[must_use]
     pub fn port(&self, name: &str) -> u16 {
         let primary = format!("{name}/eth0");
@@ -90,7 +94,8 @@ impl Sim {
             self.snapshot.enis.iter().position(|eni| [name, &primary].contains(&&*eni.name)).map(|index| index as u16);
         let host = || self.snapshot.hosts.iter().position(|host| host.name == name);
         let host = || host().map(|index| self.snapshot.port_of_host(index as u16));
-        instance.or_else(host).unwrap_or_else(|| panic!("no instance or host '{name}'"))
+        let services = || (name == "services").then(|| self.snapshot.port_of_services());
+        instance.or_else(host).or_else(services).unwrap_or_else(|| panic!("no instance or host '{name}'"))
     }
 
     /// Somebody listens on this port of the instance.
@@ -115,7 +120,7 @@ impl Sim {
                 if subnet.cidr.contains(&packet.dst) { packet.dst } else { subnet.router }
             }
             // Whoever it asks for, its router answers.
-            Port::Host(_) => packet.dst,
+            Port::Host(_) | Port::Services => packet.dst,
         };
         if let Some(mac) = self.arp(from, next_hop) {
             self.send_to_mac(from, packet, mac);

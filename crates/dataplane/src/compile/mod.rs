@@ -77,7 +77,7 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
     });
     let owners = owners.collect();
     // Hosts are ports, too.
-    let ports = enis.len() + world.hosts().count();
+    let ports = enis.len() + world.hosts().count() + 1;
     u16::try_from(ports).map_err(|_| TooMany { kind: "network interfaces and hosts" })?;
     let hosts: Vec<_> = world.hosts().map(|host| c.host(host)).collect();
     let hosts_at = hosts.iter().zip(0..).map(|(host, n)| ((host.site, host.ip), n)).collect();
@@ -85,8 +85,9 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
     let vpc_of = |eni: u16| subnets[usize::from(enis[usize::from(eni)].subnet)].vpc;
     let publics_of = publics.iter().map(|(ip, public)| ((vpc_of(public.eni), public.private), *ip)).collect();
     let neighbours = enis.iter().zip(0..).map(|(eni, n)| ((eni.subnet, eni.mac), n)).collect();
-    Ok(Snapshot {
+    let mut snapshot = Snapshot {
         generation,
+        ports: HashMap::default(),
         vpcs: world.vpcs().map(vpc).collect(),
         subnets,
         enis,
@@ -104,7 +105,9 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
         igws: world.internet_gateways().map(|igw| c.igw(igw)).collect(),
         vgws: world.vpn_gateways().map(|vgw| c.vgw(vgw)).collect(),
         sites: world.vpn_connections().map(|connection| c.site(connection)).collect(),
-    })
+    };
+    snapshot.ports = snapshot.serials().zip(0..).collect();
+    Ok(snapshot)
 }
 
 fn members(world: &World) -> HashMap<model::SecurityGroupId, Vec<IpAddr>> {

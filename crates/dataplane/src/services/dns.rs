@@ -17,6 +17,13 @@ const TTL: u32 = 60;
 const LONGEST: u16 = 4096;
 const SHORTEST: u16 = 512;
 
+/// How a question came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
 /// What the resolver knows of a name.
 enum Known {
     /// A record.
@@ -28,7 +35,7 @@ enum Known {
 }
 
 /// The answer to a question of somebody in a VPC, a number; none to what is no question.
-pub fn answer(snapshot: &Snapshot, vpc: u16, question: &[u8]) -> Option<Vec<u8>> {
+pub fn answer(snapshot: &Snapshot, vpc: u16, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
     let question = Message::from_vec(question).ok()?;
     if question.metadata.message_type != MessageType::Query {
         return None;
@@ -53,7 +60,11 @@ pub fn answer(snapshot: &Snapshot, vpc: u16, question: &[u8]) -> Option<Vec<u8>>
         [_] => ResponseCode::Refused,
         _ => ResponseCode::FormErr,
     };
-    let most = question.edns.as_ref().map_or(SHORTEST, |edns| edns.max_payload().clamp(SHORTEST, LONGEST));
+    let most = match (transport, &question.edns) {
+        (Transport::Tcp, _) => u16::MAX,
+        (Transport::Udp, Some(edns)) => edns.max_payload().clamp(SHORTEST, LONGEST),
+        (Transport::Udp, None) => SHORTEST,
+    };
     if question.edns.is_some() {
         let mut edns = Edns::new();
         edns.set_max_payload(LONGEST);

@@ -1,18 +1,21 @@
 //! What each subnet offers its guests at addresses of AWS's own, whatever groups, lists and routes say (SG-25, NACL-9).
 //!
-//! Each service is a pure function of a question, of who asks, and of the time. `dhcp.rs`, `dns.rs`; time is
-//! `minivpc_packet`'s.
+//! What is asked by a datagram is answered here: each service is a pure function of a question, of who asks, and of the
+//! time. `dhcp.rs`, `dns.rs`; time is `minivpc_packet`'s. What is asked by TCP goes to `port.rs`.
 
 mod dhcp;
 mod dns;
+pub mod port;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use minivpc_model::Serial;
 use minivpc_packet::{Flow, Headers, Kind, ntp};
 
 use crate::drop::DropReason;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Port, Snapshot};
+use dns::Transport;
 
 /// One of these services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,7 +26,14 @@ pub enum Service {
     Resolver,
     /// DHCP-4.
     Dhcp,
+    /// IMDS-1.
+    Metadata,
 }
+
+/// The metadata service's address.
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+/// The resolver's, on each link.
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 253);
 
 /// AWS's servers ask others, which have clocks.
 const TIME: ntp::Server = ntp::Server { stratum: 3, reference: [169, 254, 169, 122] };
@@ -44,14 +54,16 @@ impl Service {
     #[must_use]
     pub fn of(packet: &Headers, router: Ipv4Addr, resolver: Ipv4Addr) -> Option<Self> {
         let Flow { dst: IpAddr::V4(dst), src_port, dst_port, .. } = packet.flow else { return None };
-        if packet.kind != Kind::Udp || packet.fragment.is_some() {
+        if packet.fragment.is_some() {
             return None;
         }
-        match (dst_port, dst.octets()) {
-            (123, [169, 254, 169, 123]) => Some(Self::Time),
-            (53, [169, 254, 169, 253]) => Some(Self::Resolver),
-            (53, _) if dst == resolver => Some(Self::Resolver),
-            (dhcp::SERVER, _) if src_port == dhcp::CLIENT && (dst.is_broadcast() || dst == router) => Some(Self::Dhcp),
+        match (packet.kind, dst_port) {
+            (Kind::Udp | Kind::Tcp(_), 53) if dst == RESOLVER || dst == resolver => Some(Self::Resolver),
+            (Kind::Tcp(_), 80) if dst == METADATA => Some(Self::Metadata),
+            (Kind::Udp, 123) if dst.octets() == [169, 254, 169, 123] => Some(Self::Time),
+            (Kind::Udp, dhcp::SERVER) if src_port == dhcp::CLIENT && (dst.is_broadcast() || dst == router) => {
+                Some(Self::Dhcp)
+            }
             _ => None,
         }
     }
@@ -63,6 +75,7 @@ impl Service {
             Self::Time => "time",
             Self::Resolver => "resolver",
             Self::Dhcp => "dhcp",
+            Self::Metadata => "metadata",
         }
     }
 
@@ -80,9 +93,10 @@ impl Service {
         let vpc = snapshot.subnet(eni.subnet).vpc;
         let payload = match self {
             Self::Time => ntp::reply(question, TIME, now).map(|reply| reply.to_vec()),
-            Self::Resolver if !snapshot.vpc(vpc).dns_support => return Err(DropReason::NoDnsSupport),
-            Self::Resolver => dns::answer(snapshot, vpc, question),
+            Self::Resolver => dns::answer(snapshot, vpc, question, Transport::Udp),
             Self::Dhcp => return dhcp::answer(snapshot, eni, question),
+            // By TCP only.
+            Self::Metadata => None,
         };
         let Flow { src: IpAddr::V4(src), dst: IpAddr::V4(dst), src_port, dst_port, .. } = asked.flow else {
             return Err(DropReason::ServiceNonsense);
@@ -90,4 +104,13 @@ impl Service {
         let said = |payload| Some(Said { from: (dst, dst_port), to: (src, src_port), payload });
         payload.map(said).ok_or(DropReason::ServiceNonsense)
     }
+}
+
+/// The resolver's answer to a question that the interface of this number has sent by TCP; none to nonsense, and where the
+/// resolver is off (DNS-5).
+#[must_use]
+pub fn resolve(snapshot: &Snapshot, interface: Serial, question: &[u8]) -> Option<Vec<u8>> {
+    let Port::Eni(eni) = snapshot.port(snapshot.port_of(interface)?) else { return None };
+    let vpc = snapshot.subnet(snapshot.eni(eni).subnet).vpc;
+    snapshot.vpc(vpc).dns_support.then(|| dns::answer(snapshot, vpc, question, Transport::Tcp))?
 }

@@ -6,7 +6,7 @@ use dhcproto::v4::{self, DhcpOption, MessageType, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable};
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
-use minivpc_dataplane::DropReason;
+use minivpc_dataplane::{DropReason, tcp_flags};
 use minivpc_model::{Op, VpcAttribute, VpcId};
 use minivpc_testkit::{Body, Builder, Packet, Seen, Sim};
 
@@ -64,6 +64,65 @@ fn ntp_1_sg_25_nacl_9_the_time_is_told_whatever_groups_and_lists_say() {
     sim.send("one", &super::ping(Ipv4Addr::new(10, 0, 0, 11), 1));
     assert!(sim.received("one").is_empty() && sim.received("two").is_empty());
     assert_drops(&sim, &[(DropReason::SecurityGroup, 3)]);
+}
+
+fn syn(dst: Ipv4Addr, port: u16) -> Packet {
+    super::tcp(dst, 50_000, port, tcp_flags::SYN)
+}
+
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+const RESOLVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(169, 254, 169, 253), Ipv4Addr::new(10, 0, 0, 2)];
+
+#[test]
+fn sg_25_dns_1_imds_1_by_tcp_servers_answer_each_of_two_guests_with_one_address() {
+    let mut b = Builder::default();
+    for name in ["one", "two"] {
+        let vpc = b.vpc(name, "10.0.0.0/16");
+        let subnet = b.subnet(vpc, name, "10.0.0.0/24");
+        let group = b.group(vpc, "closed", &[]);
+        b.egress(group, &[]);
+        b.acl(vpc, subnet, &[]);
+        b.instance(subnet, name, "10.0.0.10", &[group], true);
+    }
+    let mut sim = Sim::new(&b.world);
+    let mut called = Vec::new();
+    for name in ["one", "two"] {
+        for (service, port) in [(METADATA, 80), (RESOLVERS[0], 53), (RESOLVERS[1], 53)] {
+            sim.send(name, &syn(service, port));
+            let [asked, answered] = ["services", name].map(|at| sim.received(at).remove(0));
+            assert_eq!((answered.src(), answered.headers.flow.src_port), (service.into(), port));
+            assert_eq!(answered.headers.ttl, 64, "a service's TTL is what the service says (IMDS-3)");
+            assert_eq!(asked.src(), IpAddr::from([10, 0, 0, 10]), "the client stays who it is");
+            called.push((name, asked.headers.flow.dst));
+        }
+    }
+    assert_drops(&sim, &[]);
+    let by = |name: &str| called.iter().filter(|(by, _)| *by == name).map(|(_, address)| *address).collect::<Vec<_>>();
+    assert!(by("one").iter().all(|address| !by("two").contains(address)), "{called:?}");
+    // Other ports of theirs are nobody's, and filtered as all else.
+    sim.send("one", &syn(METADATA, 81));
+    sim.send("one", &syn(TIME, 123));
+    assert!(sim.received("services").is_empty());
+    assert_drops(&sim, &[(DropReason::SecurityGroup, 2)]);
+}
+
+#[test]
+fn dns_2_dns_5_what_is_asked_by_tcp_counts_and_the_resolver_may_be_off() {
+    let mut b = Builder::default();
+    let vpc = b.vpc("vpc", "10.0.0.0/16");
+    let subnet = b.subnet(vpc, "subnet", "10.0.0.0/24");
+    let group = b.group(vpc, "closed", &[]);
+    b.instance(subnet, "one", "10.0.0.10", &[group], true);
+    let mut sim = Sim::new(&b.world);
+    (0..1100).for_each(|_| sim.send("one", &syn(METADATA, 80)));
+    assert_eq!((sim.received("services").len(), sim.received("one").len()), (1024, 1024));
+    assert_drops(&sim, &[(DropReason::ServiceAllowance, 76)]);
+    b.apply(Op::ModifyVpcAttribute { vpc, attribute: VpcAttribute::DnsSupport, value: false });
+    sim.publish(&b.world);
+    sim.wait(1);
+    RESOLVERS.into_iter().for_each(|resolver| sim.send("one", &syn(resolver, 53)));
+    assert!(sim.received("services").is_empty());
+    assert_drops(&sim, &[(DropReason::ServiceAllowance, 76), (DropReason::NoDnsSupport, 2)]);
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct GuestSpec {
     pub sysctls: Vec<(String, String)>,
     /// Its interfaces; the default route goes through the first.
     pub interfaces: Vec<InterfaceSpec>,
+    /// A block, address and length of its prefix, of which it has every address beside.
+    pub block: Option<(Ipv4Addr, u8)>,
     /// Its TAPs.
     pub backend: Backend,
     /// Whom it asks for names; without one it knows those of [`Outside`].

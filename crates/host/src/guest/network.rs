@@ -1,7 +1,7 @@
 //! A guest's network namespace: loopback, one TAP per interface, addresses, the settings that packets can tell.
 
 use std::fs::{self, File};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 
 use netlink_packet_route::link::LinkAttribute;
@@ -61,6 +61,9 @@ pub(crate) fn create(spec: &GuestSpec) -> Result<GuestNetwork, HostError> {
         set(name, value)?;
     }
     network.assign(&spec.interfaces)?;
+    if let Some(block) = spec.block {
+        network.netlink.add_local_route(LOOPBACK, block)?;
+    }
     Ok(network)
 }
 
@@ -193,6 +196,12 @@ impl GuestNetwork {
             }
         }
         Ok(())
+    }
+
+    /// Sockets that listen on all its addresses, one for each port. This thread is in the namespace.
+    pub(crate) fn listen(ports: &[u16]) -> Result<Vec<OwnedFd>, HostError> {
+        let listen = |port: &u16| Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).context("listening")?.into());
+        ports.iter().map(listen).collect()
     }
 
     /// Moves this thread into the namespace.

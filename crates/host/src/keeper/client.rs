@@ -1,6 +1,7 @@
 //! Talking to a keeper.
 
 use std::ffi::OsString;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -130,6 +131,15 @@ impl Keeper {
     pub fn assign(&self, guest: &str, interfaces: &[InterfaceSpec]) -> Result<Vec<OwnedFd>, HostError> {
         let request = Request::Assign { guest: guest.to_owned(), interfaces: interfaces.to_vec() };
         self.ask(&request).map(|(_, taps)| taps)
+    }
+
+    /// Sockets that listen in a guest on all of its addresses, one for each TCP port.
+    ///
+    /// # Errors
+    /// When there is no such guest, or a port is taken.
+    pub fn listen(&self, guest: &str, ports: &[u16]) -> Result<Vec<TcpListener>, HostError> {
+        let request = Request::Listen { guest: guest.to_owned(), ports: ports.to_vec() };
+        self.ask(&request).map(|(_, sockets)| sockets.into_iter().map(TcpListener::from).collect())
     }
 
     /// A pidfd of the guest's PID 1, for [`exec`](crate::guest::exec::exec).

@@ -187,6 +187,10 @@ fn answer(request: Request, descriptors: Vec<OwnedFd>, lab: &mut Lab) -> Answer 
             guest.spec.interfaces = interfaces;
             Ok((Reply::Done, added))
         }
+        Request::Listen { guest, ports } => {
+            find(&mut lab.guests, &guest)?.network.enter()?;
+            Ok((Reply::Done, GuestNetwork::listen(&ports)?))
+        }
         Request::Enter { guest } => Ok((Reply::Done, vec![enter(find(&mut lab.guests, &guest)?, &lab.outside)?])),
         Request::LinkStats { guest } => {
             Ok((Reply::LinkStats(find(&mut lab.guests, &guest)?.network.stats(&guest)?), Vec::new()))

@@ -51,6 +51,11 @@ pub(super) enum Request {
         guest: String,
         interfaces: Vec<InterfaceSpec>,
     },
+    /// Answered with sockets that listen on all of its addresses, one for each TCP port.
+    Listen {
+        guest: String,
+        ports: Vec<u16>,
+    },
     /// Answered with a pidfd of the guest's PID 1.
     Enter {
         guest: String,

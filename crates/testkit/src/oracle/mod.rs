@@ -75,6 +75,8 @@ pub enum Fate {
     Delivered(Party, Datum),
     /// It ends with an answer to its sender, and this becomes of the answer.
     Answered(Box<Fate>),
+    /// A service of its sender's subnet takes it (SG-25).
+    Served,
     /// It is dropped.
     Dropped(Place),
 }
@@ -347,6 +349,9 @@ impl<'a> Oracle<'a> {
                 }
                 _ => Fate::Dropped(Place::Router(home.id)),
             };
+        }
+        if packet.dst == Ipv4Addr::new(169, 254, 169, 254) && matches!(packet.what, What::Tcp(_, 80, _)) {
+            return Fate::Served; // SG-25
         }
         if !self.groups_allow(eni, &packet, true, trip) {
             return Fate::Dropped(Place::SecurityGroups(sender));
