@@ -27,6 +27,8 @@ mod life;
 mod link;
 #[path = "scenarios/machine.rs"]
 mod machine;
+#[path = "scenarios/metadata.rs"]
+mod metadata;
 #[path = "articles/nat_gateway_east_west.rs"]
 mod nat_gateway_east_west;
 #[path = "scenarios/site_to_site_vpn.rs"]

@@ -355,6 +355,10 @@ pub struct Instance {
     pub public_ip: Option<Spanned<bool>>,
     #[serde(default)]
     pub ami: Ami,
+    #[serde(default)]
+    pub metadata_options: MetadataOptions,
+    /// A script is run at the first start.
+    pub user_data: Option<Spanned<String>>,
     pub count: Option<Spanned<Value<u16>>>,
     #[serde(default)]
     pub sysctls: Entries<Spanned<String>>,
@@ -391,6 +395,30 @@ pub struct NetworkInterface {
     pub load_balancer: Option<Spanned<LoadBalancer>>,
     #[serde(default)]
     pub tags: Tags,
+}
+
+/// What isn't said is as the image has it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetadataOptions {
+    pub http_endpoint: Option<Switch>,
+    pub http_tokens: Option<HttpTokens>,
+    pub http_put_response_hop_limit: Option<Spanned<Value<u8>>>,
+    pub instance_metadata_tags: Option<Switch>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    Enabled,
+    Disabled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpTokens {
+    Optional,
+    Required,
 }
 
 /// Who configures a guest's network.

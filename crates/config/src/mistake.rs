@@ -44,7 +44,6 @@ const NOT_YET: &[&str] = &[
     "prefix_lists",
     "secondary_cidrs",
     "transit_gateways",
-    "user_data",
     "vpc_endpoints",
     "vpc_peering_connections",
 ];

@@ -50,6 +50,14 @@ impl Scalar for Ipv4Addr {
     }
 }
 
+impl Scalar for u8 {
+    const EXPECTED: &'static str = "a number such as 3";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
 impl Scalar for u16 {
     const EXPECTED: &'static str = "a number such as 3";
 

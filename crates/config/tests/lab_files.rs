@@ -157,6 +157,7 @@ fn nat_1_a_public_gateway_needs_an_elastic_ip_and_a_private_one_has_none() {
 
 #[test]
 fn aws_refusals_show_the_value_at_fault() {
+    let long = format!("'{}'", "x".repeat(16_385));
     let cases = [
         (
             changed("cidr: 10.0.1.0/24", "cidr: 10.0.0.128/25"),
@@ -200,6 +201,16 @@ fn aws_refusals_show_the_value_at_fault() {
             "169.254.169.254/32",
             "InvalidParameterValue",
         ),
+        (
+            changed("public_ip: true", "metadata_options: { http_put_response_hop_limit: 65 }"),
+            "65",
+            "InvalidParameterValue: 65 isn't a hop limit",
+        ),
+        (
+            changed("public_ip: true", &format!("user_data: '{}'", "x".repeat(16_385))),
+            &long,
+            "InvalidParameterValue: User data is limited to 16384 bytes",
+        ),
     ];
     for (text, value, message) in cases {
         let mistake = refused(&text);
@@ -234,11 +245,18 @@ fn mistakes_of_writing_show_their_place_and_a_way_out() {
         (changed("public_ip: true", "elastic_ip: web"), "web", "no elastic ip is called 'web'", ""),
         (ARTICLE.replace("source", "so/urce"), "so/urce", "'so/urce' can't be the name", "without '/'"),
         (
-            changed("public_ip: true", "user_data: [ls]"),
-            "user_data",
-            "'user_data' isn't supported here yet",
+            changed("public_ip: true", "prefix_list: x"),
+            "prefix_list",
+            "'prefix_list' isn't supported here yet",
             "remove it",
         ),
+        (
+            changed("public_ip: true", "user_data: '#cloud-config'"),
+            "'#cloud-config'",
+            "user data that begin with '#cloud-config' aren't supported here",
+            "write a script",
+        ),
+        (changed("public_ip: true", "user_data: \"#!\\0\""), "\"#!\\0\"", "user data are text", "without"),
         (
             changed("lab: nat", "internet: { hosts: { a: { address: 10.1.1.1 } } }\nlab: nat"),
             "10.1.1.1",

@@ -159,6 +159,8 @@ impl Words<'_> {
         };
         if old.image != new.image {
             "made anew: another image".to_owned()
+        } else if old.user_data != new.user_data {
+            "made anew: other user data".to_owned()
         } else if primary(self.before, &old) != primary(self.after, &new) {
             "made anew: another primary interface or address".to_owned()
         } else {
@@ -284,6 +286,17 @@ impl Words<'_> {
             Op::ModifyAssociatePublicIp { instance, associate } => {
                 let what = format!("public address {}", if *associate { "wanted" } else { "not wanted" });
                 self.line("~", "ModifyNetworkInterfaceAttribute", instance, what)
+            }
+            Op::ModifyInstanceMetadataOptions { instance, options } => {
+                let word = |on: bool| if on { "enabled" } else { "disabled" };
+                let what = format!(
+                    "endpoint {}, tokens {}, hop limit {}, tags {}",
+                    word(options.http_endpoint),
+                    if options.http_tokens_required { "required" } else { "optional" },
+                    options.http_put_response_hop_limit,
+                    word(options.instance_metadata_tags)
+                );
+                self.line("~", "ModifyInstanceMetadataOptions", instance, what)
             }
             Op::ReleaseAddress(id) => self.line("-", "ReleaseAddress", id, none()),
             Op::CreateNatGateway(new) => {

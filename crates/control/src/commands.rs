@@ -54,20 +54,24 @@ impl Starting {
     }
 }
 
-/// Starts the commands of a guest in the directory of the lab file, and before them its server.
+/// Starts the commands of a guest in the directory of the lab file, and before them its server and its user data.
 pub(crate) fn start(
     lab: &Path,
     file: &Path,
     id: GuestId,
     guest: &Guest,
     server: Option<Server>,
+    user_data: Option<&str>,
 ) -> io::Result<Option<Starting>> {
-    if guest.run.is_empty() && server.is_none() {
+    // What is no script is only to be read.
+    let script = user_data.filter(|data| data.starts_with("#!"));
+    if guest.run.is_empty() && server.is_none() && script.is_none() {
         return Ok(None);
     }
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0("minivpc").arg("commands").arg(lab).arg(&guest.spec.name).arg(log(lab, id));
     command.args(server.as_ref().map(|_| "--serve"));
+    command.args(script.map(|script| format!("--user-data={script}")));
     command.arg("--").args(&guest.run).current_dir(file.parent().unwrap_or(Path::new("/")));
     let (ours, theirs) = server.is_some().then(UnixStream::pair).transpose()?.unzip();
     if let (Some(ours), Some(server)) = (&ours, &server) {
@@ -84,7 +88,7 @@ pub(crate) fn start(
 }
 
 /// Runs commands in a guest, one after the other in one shell as `cloud-init` does, and before them its own server if it
-/// is to `serve` what standard input says.
+/// is to `serve` what standard input says, and the script that is its user data.
 ///
 /// # Errors
 /// When the guest can't be entered.
@@ -93,13 +97,20 @@ pub fn run_commands(
     guest: &str,
     log: &Path,
     serve: bool,
+    user_data: Option<&str>,
     commands: &[String],
 ) -> Result<(), HostError> {
     // `cd`, variables and background jobs are for those that follow, too.
     const SCRIPT: &str = r#"exec 9<&0 </dev/null
 [ -z "$1" ] || ( "$1" serve <&9 9<&- & )
 exec 9<&-
-shift
+if [ -n "$2" ]; then
+  script=/var/lib/cloud/instance/scripts/part-001
+  mkdir -p "${script%/*}" && printf '%s' "$2" >"$script" && chmod 0700 "$script"
+  printf '$ user data\n'
+  ( cd / && exec "$script" ) || printf '(exit status %s)\n' "$?"
+fi
+shift 2
 for command; do
   printf '$ %s\n' "$command"
   eval "$command" || printf '(exit status %s)\n' "$?"
@@ -109,7 +120,8 @@ done"#;
     let program = program.map_err(|source| HostError::System { what: "this program".to_owned(), source })?;
     let init = Keeper::connect(&directory.join("keeper.sock"))?.enter(guest)?;
     let shell = ["sh", "-c", SCRIPT, "sh"].into_iter().map(str::to_owned);
-    let command: Vec<_> = shell.chain([program]).chain(commands.iter().cloned()).map(Into::into).collect();
+    let user_data = user_data.unwrap_or_default().to_owned();
+    let command: Vec<_> = shell.chain([program, user_data]).chain(commands.iter().cloned()).map(Into::into).collect();
     exec(&init, &command, Directory::ReadOnly).map(drop)
 }
 

@@ -9,6 +9,7 @@ use minivpc_config::{GuestNetwork, Lab};
 use minivpc_dataplane::{HOST_TTL, INTERFACE_MTU};
 use minivpc_host::{Backend, GuestSpec, InterfaceSpec, Resolver, Setup};
 use minivpc_model::{GuestId, Host, Instance, Op, Refusal, Serial, World};
+use serde::{Deserialize, Serialize};
 
 /// The same on the internet.
 const INTERNET_MTU: u32 = 1500;
@@ -23,6 +24,15 @@ pub(crate) struct Guest {
     pub taps: Vec<(Serial, Arc<OwnedFd>)>,
     /// The commands of its start.
     pub run: Vec<String>,
+    /// Which start this is.
+    pub start: Start,
+}
+
+/// Which start of a guest: its user data are for the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Start {
+    First,
+    Later,
 }
 
 impl Guest {
@@ -56,7 +66,7 @@ impl Guest {
             let tap = self.tap(interface).or_else(|| added.next())?;
             Some((serial, tap))
         });
-        Self { taps: taps.collect(), spec: wanted, run: self.run.clone() }
+        Self { taps: taps.collect(), spec: wanted, run: self.run.clone(), start: self.start }
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use minivpc_config::Lab;
 use minivpc_dataplane::services::port;
 use minivpc_dataplane::{Engine, Now, compile};
@@ -17,7 +18,7 @@ use serde_json::Value;
 use crate::answer::{Answers, json, not_found};
 use crate::capture::{Capture, Captures};
 use crate::commands::{Server, Starting};
-use crate::guest::{self, Guest};
+use crate::guest::{self, Guest, Start};
 use crate::protocol::{Answer, CaptureRequest, Change, Failure, LabFile, Question};
 use crate::saved::{self, Base, Saved};
 use crate::views::Views;
@@ -31,12 +32,14 @@ pub(crate) struct Running {
     pub publisher: Publisher,
     pub keeper: Keeper,
     pub base: Base,
-    authority: Authority,
+    pub authority: Authority,
     /// The TAP of the port of the subnets' services.
     services: Arc<OwnedFd>,
     /// When this engine took over.
     pub took_over: Now,
     captures: Captures,
+    /// What is published, for those who can't wait for a change.
+    pub published: ArcSwap<World>,
     /// One change at a time.
     current: Mutex<Current>,
 }
@@ -82,7 +85,20 @@ impl Running {
     ) -> Result<Self, HostError> {
         let (captures, current, took_over) = (Captures::default(), Mutex::default(), base.clock.now());
         let services = subnet_services::tap(&keeper, base.moving.backend)?;
-        Ok(Self { directory, engine, publisher, keeper, base, authority, services, took_over, captures, current })
+        let published = ArcSwap::default();
+        Ok(Self {
+            directory,
+            engine,
+            publisher,
+            keeper,
+            base,
+            authority,
+            services,
+            took_over,
+            captures,
+            published,
+            current,
+        })
     }
 
     /// Takes over from an engine that has died: what runs stays, what is missing is made, and what an unfinished change
@@ -92,14 +108,15 @@ impl Running {
         let all = self.keeper.guests()?;
         let running: BTreeSet<_> = all.iter().map(|guest| guest.name.clone()).collect();
         let mut guests = BTreeMap::new();
-        for (id, (spec, run)) in saved.guests.into_iter().filter(|(_, (spec, _))| running.contains(&spec.name)) {
+        let left = saved.guests.into_iter().filter(|(_, (spec, ..))| running.contains(&spec.name));
+        for (id, (spec, run, start)) in left {
             let serials = guest::serials(&saved.lab.world, id);
             // Better one guest without an interface than a lab without an engine.
             if let Err(error) = self.keeper.assign(&spec.name, &spec.interfaces) {
                 tracing::error!(guest = spec.name, %error, "its interfaces");
             }
             let taps = self.keeper.taps(&spec.name)?.into_iter().map(Arc::new);
-            guests.insert(id, Guest { taps: serials.into_iter().zip(taps).collect(), spec, run });
+            guests.insert(id, Guest { taps: serials.into_iter().zip(taps).collect(), spec, run, start });
         }
         let adopted: BTreeSet<_> = guests.values().map(|guest| guest.spec.name.clone()).collect();
         for unknown in running.difference(&adopted).filter(|name| *name != subnet_services::GUEST) {
@@ -111,7 +128,7 @@ impl Running {
             Err(error) => tracing::error!(%error, "the flows are lost"),
         }
         *current = Current { lab: saved.lab.clone(), file: saved.file.clone(), guests, starts: saved.starts };
-        self.turn_into(&mut current, saved.lab, saved.file, &BTreeSet::new())?;
+        self.turn_into(&mut current, saved.lab, saved.file, &BTreeMap::new())?;
         // The engine before may have died before it started their commands.
         let waiting: BTreeSet<_> = all.into_iter().filter(|guest| !guest.entered).map(|guest| guest.name).collect();
         self.start_commands(&current, &waiting);
@@ -163,7 +180,7 @@ impl Running {
         match change {
             Change::Apply(file) => {
                 let (ops, next) = current.next(&file)?;
-                let restarted = ops.iter().filter_map(guest::made_by).collect();
+                let restarted = ops.iter().filter_map(guest::made_by).map(|id| (id, Start::First)).collect();
                 let plan = change::plan(&ops, current, &next, &file);
                 self.turn_into(current, next, file, &restarted)?;
                 return json(&plan);
@@ -177,7 +194,7 @@ impl Running {
                     return Err(message.into());
                 }
                 let (next, file) = (current.lab.clone(), current.file.clone());
-                self.turn_into(current, next, file, &BTreeSet::from([id]))?;
+                self.turn_into(current, next, file, &BTreeMap::from([(id, Start::Later)]))?;
             }
             Change::Set(setting) => {
                 let ops = set::ops(&current.lab.world, &setting)?;
@@ -187,7 +204,7 @@ impl Running {
                 }
                 let file = current.file.clone();
                 let plan = change::plan(&ops, current, &next, &file);
-                self.turn_into(current, next, file, &BTreeSet::new())?;
+                self.turn_into(current, next, file, &BTreeMap::new())?;
                 return json(&plan);
             }
             Change::Reset => self.reset(current)?,
@@ -201,7 +218,7 @@ impl Running {
         let mut next = current.lab.clone();
         next.world.apply(op(id)).map_err(|refusal| refusal.to_string())?;
         let file = current.file.clone();
-        self.turn_into(current, next, file, &BTreeSet::new())
+        self.turn_into(current, next, file, &BTreeMap::new())
     }
 
     /// As the lab was when it came up: the file's state, new guests, no flows.
@@ -214,7 +231,7 @@ impl Running {
         for id in stopped(&next.world) {
             next.world.apply(Op::StartInstance(id)).map_err(|refusal| refusal.to_string())?;
         }
-        let all = guest::wanted(&next.world).collect();
+        let all = guest::wanted(&next.world).map(|id| (id, Start::First)).collect();
         self.turn_into(current, next, file, &all)?;
         self.engine.state().clear(self.now().tick());
         self.engine.drops().clear();
@@ -222,7 +239,8 @@ impl Running {
     }
 
     fn saved(&self, current: &Current) -> Saved {
-        let guests = current.guests.iter().map(|(id, guest)| (*id, (guest.spec.clone(), guest.run.clone())));
+        let parts = |guest: &Guest| (guest.spec.clone(), guest.run.clone(), guest.start);
+        let guests = current.guests.iter().map(|(id, guest)| (*id, parts(guest)));
         Saved {
             base: self.base,
             lab: current.lab.clone(),
@@ -252,7 +270,7 @@ impl Running {
         current: &mut Current,
         next: Lab,
         file: LabFile,
-        restarted: &BTreeSet<GuestId>,
+        restarted: &BTreeMap<GuestId, Start>,
     ) -> Result<(), Failure> {
         let names = next.world.internet_hosts().map(|host| (host.address, host.name.clone())).collect();
         self.keeper.outside(Outside { authority: self.authority.certificate().to_owned(), names })?;
@@ -260,7 +278,7 @@ impl Running {
         let mut undo = Undo { keeper: &self.keeper, made: Vec::new(), assigned: Vec::new() };
         let mut starts = current.starts;
         for id in guest::wanted(&next.world) {
-            let old = current.guests.get(&id).filter(|_| !restarted.contains(&id));
+            let old = current.guests.get(&id).filter(|_| !restarted.contains_key(&id));
             let run = next.guests.get(&id).map(|guest| guest.run.clone()).unwrap_or_default();
             let spec = guest::spec(&next, &self.directory, id, self.base.moving.backend)
                 .map_err(|refusal| refusal.to_string())?;
@@ -274,7 +292,9 @@ impl Running {
                     starts += 1;
                     let spec = GuestSpec { name: format!("{id}.{starts}"), ..spec };
                     let taps = undo.create(&spec)?.into_iter().map(Arc::new);
-                    Guest { spec, taps: guest::serials(&next.world, id).into_iter().zip(taps).collect(), run }
+                    let taps = guest::serials(&next.world, id).into_iter().zip(taps).collect();
+                    let start = restarted.get(&id).copied().unwrap_or(Start::Later);
+                    Guest { spec, taps, run, start }
                 }
             };
             guests.insert(id, guest);
@@ -289,6 +309,7 @@ impl Running {
 
         let made: BTreeSet<_> = std::mem::take(&mut undo.made).into_iter().collect();
         undo.assigned.clear();
+        self.published.store(Arc::new(next.lab.world.clone()));
         let before = std::mem::replace(current, next);
         let names: BTreeSet<_> = current.guests.values().map(|guest| &guest.spec.name).collect();
         for old in before.guests.values().map(|guest| &guest.spec.name).filter(|name| !names.contains(name)) {
@@ -312,7 +333,12 @@ impl Running {
         let mut starting = Vec::new();
         for (id, guest) in current.guests.iter().filter(|(_, guest)| guests.contains(&guest.spec.name)) {
             let server = self.server(&current.lab.world, *id);
-            match commands::start(&self.directory, &current.file.path, *id, guest, server) {
+            let instance = match id {
+                GuestId::Instance(id) if guest.start == Start::First => current.lab.world.instance(*id).ok(),
+                _ => None,
+            };
+            let user_data = instance.and_then(|instance| instance.user_data.as_deref());
+            match commands::start(&self.directory, &current.file.path, *id, guest, server, user_data) {
                 Ok(server) => starting.extend(server),
                 Err(error) => tracing::error!(guest = %id, %error, "starting its commands"),
             }

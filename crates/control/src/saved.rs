@@ -15,6 +15,7 @@ use minivpc_services::Authority;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::guest::Start;
 use crate::protocol::{LabFile, VERSION};
 
 /// What an engine has from its lab for as long as it lives.
@@ -37,7 +38,7 @@ pub(crate) struct Saved {
     /// What it was made of last.
     pub file: LabFile,
     /// Guests, each with the commands of its start.
-    pub guests: BTreeMap<GuestId, (GuestSpec, Vec<String>)>,
+    pub guests: BTreeMap<GuestId, (GuestSpec, Vec<String>, Start)>,
     /// Guests started so far.
     pub starts: u64,
 }

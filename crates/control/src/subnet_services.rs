@@ -1,5 +1,6 @@
 //! What subnets offer by TCP: the guest behind their port, and the thread that answers there.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -7,13 +8,15 @@ use minivpc_dataplane::services::{port, resolve};
 use minivpc_dataplane::{HOST_TTL, INTERFACE_MTU};
 use minivpc_host::guest::Setup;
 use minivpc_host::{Backend, GuestSpec, HostError, InterfaceSpec, Keeper};
-use minivpc_services::subnet::{Listeners, Subnets};
+use minivpc_model::{Serial, World};
+use minivpc_services::subnet::{Lab, Listeners, serve as serve_subnets};
 
 use crate::running::Running;
 
 /// The guest's name, which no instance and no host has.
 pub(crate) const GUEST: &str = "services";
-const RESOLVER: u16 = 53;
+/// Where servers listen there: for names, and for metadata.
+const PORTS: [u16; 2] = [53, 80];
 
 /// The TAP of the port, of the guest that an engine before has left or of a new one.
 pub(crate) fn tap(keeper: &Keeper, backend: Backend) -> Result<Arc<OwnedFd>, HostError> {
@@ -49,18 +52,40 @@ fn spec(backend: Backend) -> GuestSpec {
 
 /// Answers from now on, in a thread of its own.
 pub(crate) fn serve(running: &Arc<Running>) -> Result<(), HostError> {
-    let mut sockets = running.keeper.listen(GUEST, &[RESOLVER])?.into_iter();
-    let missing = || HostError::Keeper("sent too few sockets".to_owned());
-    let listeners = Listeners { resolver: sockets.next().ok_or_else(missing)? };
-    let knows = Arc::clone(running);
-    let subnets = Subnets {
-        caller: port::caller,
-        resolve: Box::new(move |interface, question| resolve(&knows.publisher.load().snapshot, interface, question)),
-    };
+    let sockets = running.keeper.listen(GUEST, &PORTS)?;
+    let [resolver, metadata] =
+        <[TcpListener; 2]>::try_from(sockets).map_err(|_| HostError::Keeper("sent too few sockets".to_owned()))?;
+    let lab: Arc<dyn Lab> = Arc::clone(running) as _;
+    let listeners = Listeners { resolver, metadata };
     let serve = move || {
-        let failed = subnets.serve(listeners);
+        let failed = serve_subnets(&lab, listeners);
         tracing::error!(?failed, "the subnets' services ended");
+        // The keeper starts an engine that has them.
+        std::process::exit(1);
     };
     let thread = std::thread::Builder::new().name("services".to_owned()).spawn(serve);
     thread.map(drop).map_err(|source| HostError::System { what: "starting a thread".to_owned(), source })
+}
+
+impl Lab for Running {
+    fn caller(&self, called: Ipv4Addr) -> Option<Serial> {
+        port::caller(called)
+    }
+
+    fn resolve(&self, caller: Serial, question: &[u8]) -> Option<Vec<u8>> {
+        resolve(&self.publisher.load().snapshot, caller, question)
+    }
+
+    fn world(&self) -> Arc<World> {
+        self.published.load_full()
+    }
+
+    fn sign(&self, text: &[u8]) -> Vec<u8> {
+        let signature = self.authority.sign(text);
+        signature.inspect_err(|error| tracing::error!(%error, "signing")).unwrap_or_default()
+    }
+
+    fn key(&self) -> [u8; 16] {
+        self.base.key.0
+    }
 }

@@ -173,25 +173,14 @@ pub enum EniKind {
 pub struct Vpc {
     /// Its block.
     pub cidr: Ipv4Net,
-    /// The region.
-    pub region: String,
     /// The domain of its instances' names.
     pub domain: String,
+    /// The domain of their public addresses' names.
+    pub public_domain: String,
     /// DNS-5.
     pub dns_support: bool,
     /// DNS-5.
     pub dns_hostnames: bool,
-}
-
-impl Vpc {
-    /// The domain of public addresses' names (DNS-6). The oldest region has a name of its own.
-    #[must_use]
-    pub fn public_domain(&self) -> String {
-        match self.region.as_str() {
-            "us-east-1" => "compute-1.amazonaws.com".to_owned(),
-            region => format!("{region}.compute.amazonaws.com"),
-        }
-    }
 }
 
 /// A subnet.

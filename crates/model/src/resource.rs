@@ -109,8 +109,28 @@ impl Vpc {
     /// What an instance with this address is called (SEED-11).
     #[must_use]
     pub fn private_dns_name(&self, address: Ipv4Addr) -> String {
-        format!("ip-{}.{}", address.to_string().replace('.', "-"), self.domain())
+        format!("ip-{}.{}", dashed(address), self.domain())
     }
+
+    /// The domain of public addresses' names (DNS-6).
+    #[must_use]
+    pub fn public_domain(&self) -> String {
+        match self.region.as_str() {
+            "us-east-1" => "compute-1.amazonaws.com".to_owned(),
+            region => format!("{region}.compute.amazonaws.com"),
+        }
+    }
+
+    /// What a public address of its instances is called, if such names are on (DNS-5, DNS-6).
+    #[must_use]
+    pub fn public_dns_name(&self, address: Ipv4Addr) -> Option<String> {
+        let named = self.dns_support && self.dns_hostnames;
+        named.then(|| format!("ec2-{}.{}", dashed(address), self.public_domain()))
+    }
+}
+
+fn dashed(address: Ipv4Addr) -> String {
+    address.to_string().replace('.', "-")
 }
 
 /// An attribute of a VPC that can be changed.
@@ -555,10 +575,29 @@ pub struct Instance {
     pub network_interfaces: Vec<NetworkInterfaceId>,
     /// Asked for a public address from Amazon's pool (IGW-8).
     pub associate_public_ip: bool,
+    /// How it may ask for its metadata.
+    pub metadata_options: MetadataOptions,
+    /// What it was given for its first start, if anything; as it was written.
+    pub user_data: Option<String>,
+    /// When it was run, in RFC 3339.
+    pub launch_time: String,
     /// Tags.
     pub tags: Tags,
     /// Where it came from.
     pub origin: Origin,
+}
+
+/// AWS's instance metadata options (IMDS-2, IMDS-3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MetadataOptions {
+    /// `HttpEndpoint`: does the service answer it at all?
+    pub http_endpoint: bool,
+    /// `HttpTokens` is `required`: only who has a token is answered.
+    pub http_tokens_required: bool,
+    /// `HttpPutResponseHopLimit`: TTL of the packets that carry a token, 1 to 64.
+    pub http_put_response_hop_limit: u8,
+    /// `InstanceMetadataTags`: are tags told?
+    pub instance_metadata_tags: bool,
 }
 
 impl Instance {
@@ -618,6 +657,18 @@ impl Image {
             Self::AmazonLinux2 => 255,
             Self::AmazonLinux2023 => 127,
             Self::Ubuntu => 64,
+        }
+    }
+
+    /// The metadata options of instances that say nothing of them (IMDS-3).
+    #[must_use]
+    pub fn metadata_options(self) -> MetadataOptions {
+        let v2 = self == Self::AmazonLinux2023;
+        MetadataOptions {
+            http_endpoint: true,
+            http_tokens_required: v2,
+            http_put_response_hop_limit: if v2 { 2 } else { 1 },
+            instance_metadata_tags: false,
         }
     }
 }

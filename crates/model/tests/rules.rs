@@ -80,6 +80,9 @@ fn run_instance(subnet: SubnetId, private_ip: Option<Ipv4Addr>) -> Op {
         interfaces: BTreeMap::from([(0, interface)]),
         associate_public_ip: false,
         image: Image::AmazonLinux2,
+        metadata_options: Image::AmazonLinux2.metadata_options(),
+        user_data: None,
+        launch_time: "2026-01-01T00:00:00Z".to_owned(),
         tags: Tags::default(),
         origin: Origin::default(),
     })

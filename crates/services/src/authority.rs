@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    KeyUsagePurpose, SigningKey, date_time_ymd,
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,14 @@ impl Authority {
     #[must_use]
     pub fn certificate(&self) -> &str {
         &self.certificate
+    }
+
+    /// The signature of a text, for whoever trusts the certificate: ECDSA on P-256 of its SHA-256, in DER.
+    ///
+    /// # Errors
+    /// When the key can't be used.
+    pub fn sign(&self, text: &[u8]) -> Result<Vec<u8>, AuthorityError> {
+        Ok(KeyPair::from_pem(&self.key)?.sign(text)?)
     }
 
     /// For a host of this name.

@@ -235,6 +235,9 @@ impl Builder {
             interfaces: BTreeMap::from([(0, interface)]),
             associate_public_ip: false,
             image: Image::AmazonLinux2,
+            metadata_options: Image::AmazonLinux2.metadata_options(),
+            user_data: None,
+            launch_time: "2021-09-25T10:50:53Z".to_owned(),
             tags: Tags::named(name),
             origin: Origin::default(),
         };

@@ -8,7 +8,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::{Address, Builder, Turn, addresses, at, found, tags};
 use crate::Guest;
-use crate::file::{self, Ami};
+use crate::file::{self, Ami, HttpTokens, Switch};
 use crate::mistake::Mistake;
 
 /// Most instances of one entry.
@@ -149,15 +149,19 @@ impl Builder<'_> {
             control: instance.control,
         };
         self.lab.guests.insert(GuestId::Instance(id), guest);
+        let image = match instance.ami {
+            Ami::Al2 => Image::AmazonLinux2,
+            Ami::Al2023 => Image::AmazonLinux2023,
+            Ami::Ubuntu => Image::Ubuntu,
+        };
         let request = RunInstance {
             id,
             interfaces,
             associate_public_ip: instance.public_ip.as_ref().is_some_and(|asked| asked.value),
-            image: match instance.ami {
-                Ami::Al2 => Image::AmazonLinux2,
-                Ami::Al2023 => Image::AmazonLinux2023,
-                Ami::Ubuntu => Image::Ubuntu,
-            },
+            image,
+            metadata_options: metadata_options(image, &instance.metadata_options),
+            user_data: instance.user_data.as_ref().map(user_data).transpose()?,
+            launch_time: self.now.to_owned(),
             tags: tags(name, &instance.tags)?,
             origin: self.origin(at(name)),
         };
@@ -167,6 +171,8 @@ impl Builder<'_> {
             ("SubnetId", Some(at(&instance.subnet))),
             ("SecurityGroupId", written.iter().find_map(|(_, interface)| interface.security_groups.first()).map(at)),
             ("AssociatePublicIpAddress", instance.public_ip.as_ref().map(at)),
+            ("HttpPutResponseHopLimit", instance.metadata_options.http_put_response_hop_limit.as_ref().map(at)),
+            ("UserData", instance.user_data.as_ref().map(at)),
             ("NetworkInterface", instance.network_interfaces.0.first().map(|(name, _)| at(name))),
         ];
         self.apply(Op::RunInstance(request), at(name), &parameters)
@@ -243,6 +249,41 @@ impl Builder<'_> {
             origin: self.origin(place),
         })
     }
+}
+
+fn metadata_options(image: Image, written: &file::MetadataOptions) -> MetadataOptions {
+    let default = image.metadata_options();
+    let is_on = |switch: Option<Switch>, default| switch.map_or(default, |switch| switch == Switch::Enabled);
+    let required = |tokens| tokens == HttpTokens::Required;
+    let hops = written.http_put_response_hop_limit.as_ref();
+    MetadataOptions {
+        http_endpoint: is_on(written.http_endpoint, default.http_endpoint),
+        http_tokens_required: written.http_tokens.map_or(default.http_tokens_required, required),
+        http_put_response_hop_limit: hops.map_or(default.http_put_response_hop_limit, |hops| hops.value.0),
+        instance_metadata_tags: is_on(written.instance_metadata_tags, default.instance_metadata_tags),
+    }
+}
+
+/// What `cloud-init` would do something with that nobody does here.
+const NOT_RUN: [&str; 7] = [
+    "#cloud-config",
+    "#cloud-boothook",
+    "#include",
+    "#part-handler",
+    "## template:",
+    "Content-Type: multipart/",
+    "MIME-Version:",
+];
+
+fn user_data(written: &Spanned<String>) -> Result<String, Mistake> {
+    if let Some(kind) = NOT_RUN.into_iter().find(|kind| written.value.starts_with(kind)) {
+        let message = format!("user data that begin with '{kind}' aren't supported here");
+        return Err(Mistake::new(at(written), message).help("write a script: its first line begins with `#!`"));
+    }
+    if written.value.contains('\0') {
+        return Err(Mistake::new(at(written), "user data are text: they hold a NUL byte").help("write it without"));
+    }
+    Ok(written.value.clone())
 }
 
 /// An interface's path in the lab, of which its id is made.

@@ -302,7 +302,7 @@ impl Compiler<'_> {
 fn vpc(vpc: &model::Vpc) -> Vpc {
     Vpc {
         cidr: vpc.cidr,
-        region: vpc.region.clone(),
+        public_domain: vpc.public_domain(),
         domain: vpc.domain(),
         dns_support: vpc.dns_support,
         dns_hostnames: vpc.dns_hostnames,

@@ -41,11 +41,14 @@ pub fn source_check<R: Recorder>(walk: &mut Walk<'_, R>, index: u16) -> Next {
     if let Some(reason) = reason {
         return Next::End(Verdict::Drop(reason));
     }
-    if walk.packet.flow.dst == IpAddr::V4(subnet.router) && walk.packet.dst_mac == subnet.router_mac.0 {
-        return Next::Go(At::RouterItself { sender: index });
-    }
-    if let Some(service) = service {
-        return Next::Go(At::SubnetService { eni: index, service });
+    // What is sent to a neighbour is for him, whatever its address says: he may forward it (SDC-6).
+    if walk.packet.dst_mac == subnet.router_mac.0 {
+        if walk.packet.flow.dst == IpAddr::V4(subnet.router) {
+            return Next::Go(At::RouterItself { sender: index });
+        }
+        if let Some(service) = service {
+            return Next::Go(At::SubnetService { eni: index, service });
+        }
     }
     match pin_fragment(walk, eni.serial) {
         Err(reason) => Next::End(Verdict::Drop(reason)),

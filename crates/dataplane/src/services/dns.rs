@@ -106,8 +106,7 @@ impl Asker<'_> {
 
     /// DNS-6: inside its VPC it is another address than outside.
     fn public_name(&self, name: &str) -> Option<Ipv4Addr> {
-        let address =
-            address_in(name.strip_suffix(&self.vpc.public_domain())?.strip_suffix('.')?.strip_prefix("ec2-")?)?;
+        let address = address_in(name.strip_suffix(&self.vpc.public_domain)?.strip_suffix('.')?.strip_prefix("ec2-")?)?;
         let public = self.snapshot.public(address.into())?;
         let eni = self.snapshot.eni(public.eni);
         let home = self.snapshot.subnet(eni.subnet).vpc;
@@ -133,8 +132,8 @@ impl Asker<'_> {
         if self.is_named(address) {
             return Some(format!("ip-{dashed}.{}", self.vpc.domain));
         }
-        if self.public_name(&format!("ec2-{dashed}.{}", self.vpc.public_domain())).is_some() {
-            return Some(format!("ec2-{dashed}.{}", self.vpc.public_domain()));
+        if self.public_name(&format!("ec2-{dashed}.{}", self.vpc.public_domain)).is_some() {
+            return Some(format!("ec2-{dashed}.{}", self.vpc.public_domain));
         }
         let host = self.snapshot.host_at(None, address.into())?;
         Some(self.snapshot.host(host).name.clone())

@@ -184,6 +184,9 @@ fn sg_24_each_interface_tracks_for_itself() {
         interfaces: [0, 1].map(|index| (index, interface(index))).into(),
         associate_public_ip: false,
         image: Image::AmazonLinux2,
+        metadata_options: Image::AmazonLinux2.metadata_options(),
+        user_data: None,
+        launch_time: String::new(),
         tags: Tags::named("both"),
         origin: Origin::default(),
     }));

@@ -7,7 +7,7 @@ use dhcproto::{Decodable, Decoder, Encodable};
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use minivpc_dataplane::{DropReason, tcp_flags};
-use minivpc_model::{Op, VpcAttribute, VpcId};
+use minivpc_model::{Op, Peer, Traffic, VpcAttribute, VpcId};
 use minivpc_testkit::{Body, Builder, Packet, Seen, Sim};
 
 use super::assert_drops;
@@ -104,6 +104,27 @@ fn sg_25_dns_1_imds_1_by_tcp_servers_answer_each_of_two_guests_with_one_address(
     sim.send("one", &syn(TIME, 123));
     assert!(sim.received("services").is_empty());
     assert_drops(&sim, &[(DropReason::SecurityGroup, 2)]);
+}
+
+#[test]
+fn sdc_6_imds_6_through_a_neighbour_that_forwards_his_services_are_asked() {
+    let mut b = Builder::default();
+    let vpc = b.vpc("vpc", "10.0.0.0/16");
+    let subnet = b.subnet(vpc, "subnet", "10.0.0.0/24");
+    let group = b.group(vpc, "open", &[(Traffic::All, Peer::Cidr("0.0.0.0/0".parse().unwrap()))]);
+    b.instance(subnet, "client", "10.0.0.10", &[group], true);
+    b.instance(subnet, "appliance", "10.0.0.11", &[group], false);
+    let mut sim = Sim::new(&b.world);
+    let appliance = sim.snapshot.macs(sim.port("appliance")).0.0;
+    sim.send_to_mac("client", &syn(METADATA, 80), appliance);
+    assert_eq!(sim.received("appliance").remove(0).headers.flow.dst, IpAddr::from(METADATA));
+    let client = Ipv4Addr::new(10, 0, 0, 10);
+    sim.send("appliance", &syn(METADATA, 80).from(client));
+    let called = sim.received("services").remove(0).headers.flow.dst;
+    let answer = sim.received("appliance").remove(0).headers.flow;
+    assert_eq!((answer.src, answer.dst), (METADATA.into(), client.into()), "it comes back to the appliance");
+    sim.send("appliance", &syn(METADATA, 80));
+    assert_eq!(sim.received("services").remove(0).headers.flow.dst, called, "as whose service it is asked");
 }
 
 #[test]

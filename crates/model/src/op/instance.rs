@@ -20,6 +20,12 @@ pub struct RunInstance {
     pub associate_public_ip: bool,
     /// What its guest looks like.
     pub image: Image,
+    /// How it may ask for its metadata.
+    pub metadata_options: MetadataOptions,
+    /// What it gets for its first start.
+    pub user_data: Option<String>,
+    /// When, in RFC 3339.
+    pub launch_time: String,
     /// Tags.
     pub tags: Tags,
     /// Where it came from.
@@ -28,7 +34,10 @@ pub struct RunInstance {
 
 impl World {
     pub(super) fn run_instance(&mut self, request: RunInstance) -> Result<(), Refusal> {
-        let RunInstance { id, interfaces, associate_public_ip, image, tags, origin } = request;
+        let RunInstance { id, interfaces, associate_public_ip, image, metadata_options, .. } = request;
+        let RunInstance { user_data, launch_time, tags, origin, .. } = request;
+        check_metadata_options(metadata_options)?;
+        check_user_data(user_data.as_deref())?;
         self.unused(self.instances.get(&id).is_some_and(|instance| !instance.is_terminated()), id)?;
         self.check_new_interfaces(&interfaces)?;
         check_public_ip(associate_public_ip, interfaces.len())?;
@@ -41,7 +50,19 @@ impl World {
         }
         let network_interfaces = interfaces.values().map(|interface| interface.id).collect();
         let state = InstanceState::Running;
-        self.instances.insert(id, Instance { id, state, image, network_interfaces, associate_public_ip, tags, origin });
+        let instance = Instance {
+            id,
+            state,
+            image,
+            network_interfaces,
+            associate_public_ip,
+            metadata_options,
+            user_data,
+            launch_time,
+            tags,
+            origin,
+        };
+        self.instances.insert(id, instance);
         self.renew_public_ips(id);
         Ok(())
     }
@@ -106,6 +127,15 @@ impl World {
         Ok(())
     }
 
+    pub(super) fn modify_metadata_options(&mut self, id: InstanceId, options: MetadataOptions) -> Result<(), Refusal> {
+        self.instance(id)?;
+        check_metadata_options(options)?;
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.metadata_options = options;
+        }
+        Ok(())
+    }
+
     pub(super) fn terminate_instance(&mut self, id: InstanceId) -> Result<(), Refusal> {
         for interface in self.instance(id)?.network_interfaces.clone() {
             match self.network_interface(interface)?.attachment {
@@ -128,4 +158,24 @@ fn check_public_ip(associate: bool, interfaces: usize) -> Result<(), Refusal> {
         return Err(Refusal::new(ErrorCode::InvalidParameterCombination, "AssociatePublicIpAddress", message));
     }
     Ok(())
+}
+
+/// IMDS-3.
+fn check_metadata_options(options: MetadataOptions) -> Result<(), Refusal> {
+    if (1..=64).contains(&options.http_put_response_hop_limit) {
+        return Ok(());
+    }
+    let message = format!("{} isn't a hop limit: 1 to 64", options.http_put_response_hop_limit);
+    Err(Refusal::new(ErrorCode::InvalidParameterValue, "HttpPutResponseHopLimit", message))
+}
+
+/// Longest user data, bytes, before AWS's API encodes them.
+const LONGEST_USER_DATA: usize = 16 << 10;
+
+fn check_user_data(user_data: Option<&str>) -> Result<(), Refusal> {
+    if user_data.is_none_or(|data| data.len() <= LONGEST_USER_DATA) {
+        return Ok(());
+    }
+    let message = format!("User data is limited to {LONGEST_USER_DATA} bytes");
+    Err(Refusal::new(ErrorCode::InvalidParameterValue, "UserData", message))
 }

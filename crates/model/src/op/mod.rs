@@ -345,6 +345,13 @@ pub enum Op {
         /// Whether it wants one from now on.
         associate: bool,
     },
+    /// How an instance may ask for its metadata (AWS: ModifyInstanceMetadataOptions).
+    ModifyInstanceMetadataOptions {
+        /// The instance.
+        instance: InstanceId,
+        /// How from now on.
+        options: MetadataOptions,
+    },
     /// Another set of groups for an interface (SG-23).
     ModifyNetworkInterfaceGroups {
         /// The interface.
@@ -472,6 +479,7 @@ impl World {
             }
             Op::DetachNetworkInterface(id) => self.detach_network_interface(id),
             Op::ModifyAssociatePublicIp { instance, associate } => self.modify_associate_public_ip(instance, associate),
+            Op::ModifyInstanceMetadataOptions { instance, options } => self.modify_metadata_options(instance, options),
             Op::ModifyNetworkInterfaceGroups { network_interface, groups } => {
                 self.modify_groups(network_interface, groups)
             }

@@ -162,6 +162,10 @@ impl Planner<'_> {
                         let (instance, associate) = (instance.id, instance.associate_public_ip);
                         ops.push(Op::ModifyAssociatePublicIp { instance, associate });
                     }
+                    if has.metadata_options != instance.metadata_options {
+                        let (instance, options) = (instance.id, instance.metadata_options);
+                        ops.push(Op::ModifyInstanceMetadataOptions { instance, options });
+                    }
                 }
             }
         }
@@ -215,8 +219,18 @@ impl Planner<'_> {
                 interfaces.insert(device_index, new_interface(eni));
             }
         }
-        let Instance { id, associate_public_ip, image, tags, origin, .. } = instance.clone();
-        Ok(RunInstance { id, interfaces, associate_public_ip, image, tags, origin })
+        let Instance { id, associate_public_ip, image, metadata_options, .. } = *instance;
+        Ok(RunInstance {
+            id,
+            interfaces,
+            associate_public_ip,
+            image,
+            metadata_options,
+            user_data: instance.user_data.clone(),
+            launch_time: instance.launch_time.clone(),
+            tags: instance.tags.clone(),
+            origin: instance.origin,
+        })
     }
 
     pub(super) fn add_routes(&mut self) -> Result<(), Refusal> {

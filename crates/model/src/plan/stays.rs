@@ -34,7 +34,8 @@ impl Planner<'_> {
 
     pub(super) fn instance_stays(&self, instance: &Instance) -> bool {
         let primary = |instance: &Instance| instance.network_interfaces.first().copied();
-        let same = |other: &Instance| (instance.image, primary(instance)) == (other.image, primary(other));
+        let parts = |instance: &Instance| (instance.image, primary(instance), instance.user_data.clone());
+        let same = |other: &Instance| parts(instance) == parts(other);
         let wanted = self.wanted.instances.get(&instance.id).filter(|wanted| !wanted.is_terminated());
         wanted.is_some_and(same) && primary(instance).is_some_and(|eni| self.interface_stays(eni))
     }

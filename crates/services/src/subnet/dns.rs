@@ -7,22 +7,22 @@ use minivpc_model::Serial;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::Subnets;
+use super::Lab;
 
 /// Until the client has no more questions, or asks nonsense.
-pub async fn converse(subnets: Arc<Subnets>, caller: Serial, mut stream: TcpStream) {
-    while let Ok(Some(answer)) = answer(&subnets, caller, &mut stream).await {
+pub async fn converse(lab: Arc<dyn Lab>, caller: Serial, mut stream: TcpStream) {
+    while let Ok(Some(answer)) = answer(&*lab, caller, &mut stream).await {
         if stream.write_all(&answer).await.is_err() {
             return;
         }
     }
 }
 
-async fn answer(subnets: &Subnets, caller: Serial, stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+async fn answer(lab: &dyn Lab, caller: Serial, stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     let length = stream.read_u16().await?;
     let mut question = vec![0; length.into()];
     stream.read_exact(&mut question).await?;
-    let Some(answer) = (subnets.resolve)(caller, &question) else { return Ok(None) };
+    let Some(answer) = lab.resolve(caller, &question) else { return Ok(None) };
     let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
     // In one segment.
     Ok(Some([&length.to_be_bytes(), &*answer].concat()))

@@ -4,6 +4,7 @@
 //! asks; see `minivpc_dataplane::services::port`.
 
 mod dns;
+mod metadata;
 
 use std::collections::HashMap;
 use std::io;
@@ -11,7 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use minivpc_model::Serial;
+use minivpc_model::{Serial, World};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -22,36 +23,39 @@ const MOST_OF_ONE: u16 = 32;
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The resolver: who asks, and what.
-pub type Resolve = dyn Fn(Serial, &[u8]) -> Option<Vec<u8>> + Send + Sync;
-
-/// What the servers are told by the lab, at any time.
-pub struct Subnets {
-    /// Whose address this is, by which they are called.
-    pub caller: fn(Ipv4Addr) -> Option<Serial>,
+/// The lab, as far as these servers have to know it.
+pub trait Lab: Send + Sync {
+    /// The interface that calls them by this address, by its number in flow state.
+    fn caller(&self, called: Ipv4Addr) -> Option<Serial>;
     /// What the resolver answers to a message of an interface; none to nonsense.
-    pub resolve: Box<Resolve>,
+    fn resolve(&self, caller: Serial, question: &[u8]) -> Option<Vec<u8>>;
+    /// The world as it is now.
+    fn world(&self) -> Arc<World>;
+    /// The signature of a text by the lab's key.
+    fn sign(&self, text: &[u8]) -> Vec<u8>;
+    /// Makes tokens that nobody else can make.
+    fn key(&self) -> [u8; 16];
 }
 
 /// Where they listen.
 pub struct Listeners {
     /// For names, on port 53.
     pub resolver: std::net::TcpListener,
+    /// For metadata, on port 80.
+    pub metadata: std::net::TcpListener,
 }
 
-impl Subnets {
-    /// Answers, until the process ends.
-    ///
-    /// # Errors
-    /// When a listener can't be used.
-    pub fn serve(self, listeners: Listeners) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let subnets = Arc::new(self);
-        runtime.block_on(async {
-            let resolver = listener(listeners.resolver)?;
-            each(resolver, &subnets, dns::converse).await
-        })
-    }
+/// Answers, until the process ends.
+///
+/// # Errors
+/// When a listener can't be used.
+pub fn serve(lab: &Arc<dyn Lab>, listeners: Listeners) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let [resolver, metadata] = [listener(listeners.resolver)?, listener(listeners.metadata)?];
+        let names = each(resolver, lab, dns::converse);
+        tokio::try_join!(names, each(metadata, lab, metadata::converse)).map(drop)
+    })
 }
 
 fn listener(socket: std::net::TcpListener) -> io::Result<TcpListener> {
@@ -62,8 +66,8 @@ fn listener(socket: std::net::TcpListener) -> io::Result<TcpListener> {
 /// Accepts connections, and serves each for a bounded time.
 async fn each<F>(
     listener: TcpListener,
-    subnets: &Arc<Subnets>,
-    serve: impl Fn(Arc<Subnets>, Serial, TcpStream) -> F,
+    lab: &Arc<dyn Lab>,
+    serve: impl Fn(Arc<dyn Lab>, Serial, TcpStream) -> F,
 ) -> io::Result<()>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -81,11 +85,11 @@ where
             }
         };
         let caller = match stream.local_addr() {
-            Ok(SocketAddr::V4(called)) => (subnets.caller)(*called.ip()),
+            Ok(SocketAddr::V4(called)) => lab.caller(*called.ip()),
             _ => None,
         };
         let Some(busy) = caller.and_then(|caller| Callers::admit(&callers, caller)) else { continue };
-        let served = serve(Arc::clone(subnets), busy.caller, stream);
+        let served = serve(Arc::clone(lab), busy.caller, stream);
         tokio::spawn(async move {
             let _ = timeout(PATIENCE, served).await;
             drop((permit, busy));

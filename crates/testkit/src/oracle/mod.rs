@@ -350,7 +350,8 @@ impl<'a> Oracle<'a> {
                 _ => Fate::Dropped(Place::Router(home.id)),
             };
         }
-        if packet.dst == Ipv4Addr::new(169, 254, 169, 254) && matches!(packet.what, What::Tcp(_, 80, _)) {
+        let metadata = packet.dst == Ipv4Addr::new(169, 254, 169, 254) && matches!(packet.what, What::Tcp(_, 80, _));
+        if next == NextHop::Router && metadata {
             return Fate::Served; // SG-25
         }
         if !self.groups_allow(eni, &packet, true, trip) {
