@@ -1,9 +1,9 @@
 # Sourced by the other scripts: makes sure that the tools are there that they use in the instances.
 
 # command:package, where the package isn't called as the command.
-tools=(bash curl dig:bind9-dnsutils ec2metadata:cloud-guest-utils hostname ip:iproute2 iperf3 nc:netcat-openbsd
-  nft:nftables ntpdig:ntpsec-ntpdig openssl ping:iputils-ping python3 socat sysctl:procps tcpdump
-  tinyproxy:tinyproxy-bin tracepath:iputils-tracepath traceroute udhcpc)
+tools=(bash curl dhclient:isc-dhcp-client dig:bind9-dnsutils ec2metadata:cloud-guest-utils hostname ip:iproute2 iperf3
+  nc:netcat-openbsd nft:nftables ntpdig:ntpsec-ntpdig openssl ping:iputils-ping python3 socat sysctl:procps
+  /lib/systemd/systemd-networkd:systemd tcpdump tinyproxy:tinyproxy-bin tracepath:iputils-tracepath traceroute udhcpc)
 
 need_tools() {
   # An ordinary user's may lack these, the instances' doesn't.

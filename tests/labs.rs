@@ -31,6 +31,8 @@ mod machine;
 mod metadata;
 #[path = "articles/nat_gateway_east_west.rs"]
 mod nat_gateway_east_west;
+#[path = "scenarios/private_dns.rs"]
+mod private_dns;
 #[path = "scenarios/site_to_site_vpn.rs"]
 mod site_to_site_vpn;
 #[path = "scenarios/subnet_services.rs"]

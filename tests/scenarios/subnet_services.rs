@@ -1,7 +1,9 @@
 //! What a guest expects of its subnet, whatever groups and lists say.
 
 use crate::crashes::kill_engine;
-use crate::lab::lab_or_skip;
+use crate::lab::{Lab, lab_or_skip, until};
+
+const SERVICES: &str = include_str!("../../configs/subnet-services/lab.yaml");
 
 /// A group without rules, and a list that denies everything.
 const CLOSED: &str = "
@@ -77,4 +79,101 @@ fn ntp_1_sg_25_nacl_9_real_clients_get_the_time_and_nothing_else_works() {
         lab.loses_all("one", to);
     }
     lab.drops_only_for("ENI_SG_RULES_MISMATCH");
+}
+
+#[test]
+fn sg_26_dns_8_a_dns_server_of_ones_own_is_filtered_and_the_subnets_services_are_not() {
+    let lab = lab_or_skip!(SERVICES);
+    assert!(lab.exec("shut", &["dig", "nobody.example"]).contains("status: NXDOMAIN"));
+    let instance = lab.exec("shut", &["curl", "-s", "http://169.254.169.254/latest/meta-data/instance-id"]);
+    until("its user data have run", || lab.ask(&["logs", "shut"]).contains(&format!("first start of {instance}")));
+    lab.exec("shut", &["ntpdig", "169.254.169.123"]);
+    lab.exec("bare", &["udhcpc", "-i", "eth0", "-n", "-q", "-f"]);
+    lab.loses_all("shut", "10.0.0.11");
+    lab.loses_all("bare", "10.0.0.10");
+
+    let resolver = lab.exec("client", &["cat", "/etc/resolv.conf"]);
+    assert!(resolver.contains("nameserver 10.1.0.53") && resolver.contains("search corp.example"), "{resolver}");
+    until("it listens", || lab.exec("dns", &["ss", "-Hlun"]).contains(":53 "));
+    assert!(lab.exec("client", &["getent", "hosts", "intranet"]).starts_with("10.1.0.80 "));
+    let before = lab.dropped("ENI_SG_RULES_MISMATCH");
+    let refused = lab.run("guest", &["dig", "+tries=1", "+time=1", "intranet.corp.example"]);
+    assert_eq!((refused.status.code(), lab.dropped("ENI_SG_RULES_MISMATCH")), (Some(9), before + 1), "no answer");
+    let own = lab.exec("guest", &["dig", "+short", "@169.254.169.253", "intranet.corp.example"]);
+    assert_eq!(own, "10.1.0.80\n", "the VPC's resolver is there beside it");
+}
+
+#[test]
+fn dhcp_1_dhcp_3_another_set_is_heard_of_by_who_asks_again_or_starts_again() {
+    let lab = lab_or_skip!(SERVICES);
+    let resolver = |instance| lab.exec(instance, &["cat", "/etc/resolv.conf"]);
+    let name = |instance| {
+        let told = lab.exec(instance, &["curl", "-s", "http://169.254.169.254/latest/meta-data/local-hostname"]);
+        (lab.exec(instance, &["hostname"]).trim_end().to_owned(), told)
+    };
+    let is = |name: &str| (name.to_owned(), name.to_owned());
+    assert_eq!(name("client"), is("ip-10-1-0-10.corp.example"));
+    let pid = lab.exec("client", &["readlink", "/proc/self/ns/net"]);
+    let said = lab.apply(&SERVICES.replace("    dhcp_options: corp\n", ""));
+    assert!(said.contains("AssociateDhcpOptions") && said.contains("1 change"), "{said}");
+    assert_eq!(lab.exec("client", &["readlink", "/proc/self/ns/net"]), pid, "it runs on");
+    assert!(resolver("client").contains("10.1.0.53"), "as it was");
+    lab.ask(&["restart", "client"]);
+    let told = resolver("client");
+    assert!(told.contains("nameserver 10.1.0.2") && told.contains("search ap-northeast-1.compute.internal"), "{told}");
+    assert_eq!(name("client"), is("ip-10-1-0-10.ap-northeast-1.compute.internal"));
+}
+
+/// What a guest has at the end that only a client of DHCP has told it: address, route, MTU.
+fn assert_configured(lab: &Lab, instance: &str, address: &str) {
+    assert!(lab.exec(instance, &["ip", "-br", "-4", "addr"]).contains(&format!("{address}/24")));
+    assert!(lab.exec(instance, &["ip", "route"]).contains("default via 10.0.0.1 dev eth0"));
+    assert!(lab.exec(instance, &["ip", "link", "show", "eth0"]).contains("mtu 9001"));
+}
+
+#[test]
+fn dhcp_2_dhcp_3_dhcp_4_three_clients_are_told_the_same() {
+    let by_itself = CLOSED.replace("security_groups: [closed] }", "security_groups: [closed], guest_network: dhcp }");
+    let lab = lab_or_skip!(
+        &by_itself.replace("far: { subnet: b, private_ip: 10.0.1.10", "far: { subnet: a, private_ip: 10.0.0.12")
+    );
+    let domain = "ap-northeast-1.compute.internal";
+
+    let script = "#!/bin/sh\n[ \"$1\" = bound ] && env > /run/told\nexec /etc/udhcpc/default.script \"$@\"\n";
+    lab.exec("one", &["sh", "-c", "printf '%s' \"$1\" > /run/script && chmod +x /run/script", "sh", script]);
+    lab.exec("one", &["udhcpc", "-i", "eth0", "-n", "-q", "-f", "-s", "/run/script"]);
+    assert_configured(&lab, "one", "10.0.0.10");
+    let told = lab.exec("one", &["cat", "/run/told"]);
+    for line in ["dns=10.0.0.2", &format!("domain={domain}"), "hostname=ip-10-0-0-10", "lease=3600"] {
+        assert!(told.lines().any(|told| told == line), "{line}: {told}");
+    }
+
+    lab.exec("two", &["dhclient", "-1", "eth0"]);
+    assert_configured(&lab, "two", "10.0.0.11");
+    let told = lab.exec("two", &["sh", "-c", "cat /var/lib/dhcp/*.leases /etc/resolv.conf"]);
+    for line in [
+        "option host-name \"ip-10-0-0-11\";",
+        "option dhcp-lease-time 3600;",
+        "nameserver 10.0.0.2",
+        &format!("search {domain}"),
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert!(lab.exec("two", &["dig", "nobody.example"]).contains("status: NXDOMAIN"), "and the resolver answers");
+
+    let network = "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n[DHCPv4]\nUseMTU=yes\nUseDomains=yes\n";
+    let prepare = "mkdir -p /etc/systemd/network /run/systemd/netif/links /run/systemd/netif/leases && \
+                   chown -R systemd-network: /run/systemd/netif && printf '%s' \"$1\" > /etc/systemd/network/eth0.network";
+    lab.exec("far", &["sh", "-c", prepare, "sh", network]);
+    let _networkd = lab.start("far", &["/lib/systemd/systemd-networkd"]);
+    until("it is configured", || lab.exec("far", &["ip", "route"]).contains("default via 10.0.0.1 dev eth0"));
+    assert_configured(&lab, "far", "10.0.0.12");
+    let told = || lab.exec("far", &["sh", "-c", "cat /run/systemd/netif/leases/* 2>/dev/null || true"]);
+    until("it has written down its lease", || told().contains("HOSTNAME="));
+    for line in ["DNS=10.0.0.2", &format!("DOMAINNAME={domain}"), "HOSTNAME=ip-10-0-0-12", "MTU=9001", "LIFETIME=3600"]
+    {
+        assert!(told().contains(line), "{line}: {}", told());
+    }
+    // This client looks for routers of IPv6, too.
+    lab.drops_only_for("MINIVPC_IPV6");
 }

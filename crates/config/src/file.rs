@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use minivpc_model::{LoadBalancer, Service};
+use minivpc_model::{DomainNameServer, LoadBalancer, Service};
 use serde::de::value::MapDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,8 @@ pub struct LabFile {
     pub lab: Option<Spanned<String>>,
     pub region: Option<Spanned<String>>,
     pub vpcs: Entries<Vpc>,
+    pub dhcp_options: Entries<DhcpOptions>,
+    pub private_hosted_zones: Entries<PrivateHostedZone>,
     pub elastic_ips: Entries<ElasticIp>,
     /// Those that outlive the instances that they are attached to.
     pub network_interfaces: Entries<NetworkInterface>,
@@ -76,8 +78,18 @@ pub struct LabFile {
 }
 
 impl LabFile {
-    pub const KEYS: &'static [&'static str] =
-        &["lab", "region", "vpcs", "elastic_ips", "network_interfaces", "instances", "internet", "customer_sites"];
+    pub const KEYS: &'static [&'static str] = &[
+        "lab",
+        "region",
+        "vpcs",
+        "dhcp_options",
+        "private_hosted_zones",
+        "elastic_ips",
+        "network_interfaces",
+        "instances",
+        "internet",
+        "customer_sites",
+    ];
 }
 
 // Derived, `deny_unknown_fields` would refuse the author's own keys, and without it a misspelt one would be ignored.
@@ -98,6 +110,8 @@ impl<'de> Deserialize<'de> for LabFile {
                         "lab" => file.lab = Some(map.next_value()?),
                         "region" => file.region = Some(map.next_value()?),
                         "vpcs" => file.vpcs = map.next_value()?,
+                        "dhcp_options" => file.dhcp_options = map.next_value()?,
+                        "private_hosted_zones" => file.private_hosted_zones = map.next_value()?,
                         "elastic_ips" => file.elastic_ips = map.next_value()?,
                         "network_interfaces" => file.network_interfaces = map.next_value()?,
                         "instances" => file.instances = map.next_value()?,
@@ -129,6 +143,8 @@ pub struct Vpc {
     pub dns_support: bool,
     #[serde(default)]
     pub dns_hostnames: bool,
+    /// One of the lab's sets; the region's default one if none is named.
+    pub dhcp_options: Option<Spanned<String>>,
     /// R-37, which nobody could try on AWS.
     #[serde(default)]
     pub igw_asymmetric_return: AsymmetricReturn,
@@ -145,6 +161,54 @@ pub struct Vpc {
     pub security_groups: Entries<SecurityGroup>,
     #[serde(default)]
     pub tags: Tags,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DhcpOptions {
+    pub id: Option<Spanned<String>>,
+    /// `AmazonProvidedDNS` and addresses.
+    #[serde(default)]
+    pub domain_name_servers: Vec<Spanned<Value<DomainNameServer>>>,
+    pub domain_name: Option<Spanned<String>>,
+    #[serde(default)]
+    pub ntp_servers: Vec<Spanned<Value<std::net::Ipv4Addr>>>,
+    #[serde(default)]
+    pub netbios_name_servers: Vec<Spanned<Value<std::net::Ipv4Addr>>>,
+    pub netbios_node_type: Option<Spanned<Value<u8>>>,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrivateHostedZone {
+    pub id: Option<Spanned<String>>,
+    /// Its domain, if that isn't its key: two zones may have the same.
+    pub name: Option<Spanned<String>>,
+    /// Whose resolvers know it.
+    pub vpcs: Vec<Spanned<String>>,
+    /// By names in the zone, `@` for the zone's own.
+    #[serde(default)]
+    pub records: Entries<Records>,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// What a name has, each value as Route 53 takes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "UPPERCASE")]
+pub struct Records {
+    /// Seconds.
+    #[serde(rename = "ttl")]
+    pub ttl: Option<Spanned<Value<u32>>>,
+    pub a: Option<Vec<Spanned<String>>>,
+    pub aaaa: Option<Vec<Spanned<String>>>,
+    pub cname: Option<Vec<Spanned<String>>>,
+    pub mx: Option<Vec<Spanned<String>>>,
+    pub ptr: Option<Vec<Spanned<String>>>,
+    pub srv: Option<Vec<Spanned<String>>>,
+    pub txt: Option<Vec<Spanned<String>>>,
 }
 
 /// An internet gateway or a virtual private gateway.

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use minivpc_model::PortRange;
+use minivpc_model::{DomainNameServer, PortRange};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
@@ -63,6 +63,25 @@ impl Scalar for u16 {
 
     fn read(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+}
+
+impl Scalar for u32 {
+    const EXPECTED: &'static str = "a number such as 300";
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Scalar for DomainNameServer {
+    const EXPECTED: &'static str = "AmazonProvidedDNS or an IPv4 address such as 10.0.0.53";
+
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "AmazonProvidedDNS" => Some(Self::AmazonProvided),
+            address => address.parse().ok().map(Self::Address),
+        }
     }
 }
 

@@ -82,6 +82,8 @@ macro_rules! named {
 
 named! {
     VpcId, "vpc", vpc;
+    DhcpOptionsId, "dhcp-options", dhcp_options_set;
+    HostedZoneId, "hosted-zone", hosted_zone;
     SubnetId, "subnet", subnet;
     InternetGatewayId, "internet-gateway", internet_gateway;
     VpnGatewayId, "vpn-gateway", vpn_gateway;
@@ -178,6 +180,33 @@ impl Words<'_> {
                     VpcAttribute::DnsHostnames => "enableDnsHostnames",
                 };
                 self.line("~", "ModifyVpcAttribute", vpc, format!("{attribute}: {value}"))
+            }
+            Op::CreateDhcpOptions(new) => self.line("+", "CreateDhcpOptions", &new.id, none()),
+            Op::DeleteDhcpOptions(id) => self.line("-", "DeleteDhcpOptions", id, none()),
+            Op::AssociateDhcpOptions { vpc, set } => {
+                let set = set.map_or_else(|| "the default one".to_owned(), |set| self.name(&set));
+                let what = format!("{set}, for who asks again: a client of DHCP, or an instance that starts");
+                self.line("~", "AssociateDhcpOptions", vpc, what)
+            }
+            Op::CreateHostedZone(new) => {
+                let vpcs: Vec<_> = new.vpcs.iter().map(|vpc| self.name(vpc)).collect();
+                self.line("+", "CreateHostedZone", &new.id, format!("{} for {}", new.name, vpcs.join(", ")))
+            }
+            Op::DeleteHostedZone(id) => self.line("-", "DeleteHostedZone", id, none()),
+            Op::AssociateVpcWithHostedZone { zone, vpc } => {
+                self.line("~", "AssociateVPCWithHostedZone", zone, format!("for {}", self.name(vpc)))
+            }
+            Op::DisassociateVpcFromHostedZone { zone, vpc } => {
+                self.line("~", "DisassociateVPCFromHostedZone", zone, format!("for {}", self.name(vpc)))
+            }
+            Op::ChangeResourceRecordSets { zone, name, kind, change } => {
+                let kind = kind.as_str();
+                let (sign, what) = match change {
+                    RecordChange::Create(set) => ("+", format!("{name} {kind} {}", set.values.join(", "))),
+                    RecordChange::Upsert(set) => ("~", format!("{name} {kind} {}", set.values.join(", "))),
+                    RecordChange::Delete => ("-", format!("{name} {kind}")),
+                };
+                self.line(sign, "ChangeResourceRecordSets", zone, what)
             }
             Op::DeleteVpc(id) => self.line("-", "DeleteVpc", id, none()),
             Op::CreateSubnet(new) => {

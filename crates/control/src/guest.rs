@@ -8,7 +8,7 @@ use std::sync::Arc;
 use minivpc_config::{GuestNetwork, Lab};
 use minivpc_dataplane::{HOST_TTL, INTERFACE_MTU};
 use minivpc_host::{Backend, GuestSpec, InterfaceSpec, Resolver, Setup};
-use minivpc_model::{GuestId, Host, Instance, Op, Refusal, Serial, World};
+use minivpc_model::{DhcpConfiguration, GuestId, Host, Instance, Op, Refusal, Serial, Vpc, World};
 use serde::{Deserialize, Serialize};
 
 /// The same on the internet.
@@ -36,10 +36,12 @@ pub(crate) enum Start {
 }
 
 impl Guest {
-    /// Is what it should be only a matter of interfaces beyond its first, and of secondary addresses?
+    /// Is what it should be only a matter of interfaces beyond its first, and of secondary addresses? What its subnet
+    /// tells of names it hears when it starts again, as one that asks by DHCP hears when it asks again.
     pub fn can_stay(&self, wanted: &GuestSpec, run: &[String]) -> bool {
         let lasting = |spec: &GuestSpec| {
-            let mut spec = GuestSpec { name: String::new(), ..spec.clone() };
+            let (name, hostname) = (String::new(), String::new());
+            let mut spec = GuestSpec { name, hostname, resolver: None, ..spec.clone() };
             spec.interfaces.truncate(1);
             spec.interfaces.iter_mut().for_each(|primary| primary.secondary.clear());
             spec
@@ -127,9 +129,8 @@ fn of_instance(world: &World, instance: &Instance) -> Result<Parts, Refusal> {
         let Some(device_index) = eni.device_index() else { continue };
         if device_index == 0 {
             let vpc = world.vpc(subnet.vpc)?;
-            hostname = vpc.private_dns_name(eni.private_ip);
-            // DHCP-2, DHCP-3.
-            resolver = Some(Resolver { address: vpc.resolver(), domain: vpc.domain() });
+            hostname = world.name_of_instance_at(vpc, eni.private_ip);
+            resolver = resolver_of(vpc, world.dhcp_configuration(vpc));
         }
         interfaces.push(InterfaceSpec {
             name: format!("eth{device_index}"),
@@ -142,6 +143,12 @@ fn of_instance(world: &World, instance: &Instance) -> Result<Parts, Refusal> {
         });
     }
     Ok((hostname, instance.image.default_ttl(), interfaces, resolver))
+}
+
+/// As a client of DHCP would write it down (DHCP-2, DHCP-3).
+fn resolver_of(vpc: &Vpc, told: DhcpConfiguration) -> Option<Resolver> {
+    let servers: Vec<_> = told.domain_name_servers.iter().map(|server| server.address(vpc)).collect();
+    (!servers.is_empty()).then_some(Resolver { servers, search: told.domain_name })
 }
 
 /// A host is alone on its link. Its router has the next address in a block of two (RFC 3021), or in a site its own one,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 use minivpc_model::{
@@ -13,7 +14,7 @@ use prefix_trie::PrefixMap;
 
 use crate::capture::Armed;
 use crate::rules::Rules;
-use crate::services::port;
+use crate::services::{HostedZone, port};
 
 /// A world as packets see it. Made by [`compile`](crate::compile).
 #[derive(Debug, Default)]
@@ -181,6 +182,25 @@ pub struct Vpc {
     pub dns_support: bool,
     /// DNS-5.
     pub dns_hostnames: bool,
+    /// What its subnets tell by DHCP.
+    pub dhcp: Dhcp,
+    /// The private hosted zones that its resolver knows; of two that hold a name, the more specific one comes first.
+    pub hosted_zones: Vec<Arc<HostedZone>>,
+}
+
+/// What DHCP tells beside addresses (DHCP-1); what is empty it doesn't tell.
+#[derive(Debug, Default)]
+pub struct Dhcp {
+    /// Who knows names.
+    pub domain_name_servers: Vec<Ipv4Addr>,
+    /// What completes a name.
+    pub domain_name: Option<String>,
+    /// Who knows the time.
+    pub ntp_servers: Vec<Ipv4Addr>,
+    /// Who knows Windows' names.
+    pub netbios_name_servers: Vec<Ipv4Addr>,
+    /// How Windows asks for names.
+    pub netbios_node_type: Option<u8>,
 }
 
 /// A subnet.

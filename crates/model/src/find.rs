@@ -10,6 +10,8 @@ use crate::world::World;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)] // The names are AWS's.
 pub enum ResourceKind {
+    Vpc,
+    DhcpOptions,
     Subnet,
     RouteTable,
     SecurityGroup,
@@ -29,6 +31,8 @@ impl ResourceKind {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Vpc => "vpc",
+            Self::DhcpOptions => "dhcp_options",
             Self::Subnet => "subnet",
             Self::RouteTable => "route_table",
             Self::SecurityGroup => "security_group",
@@ -141,6 +145,8 @@ macro_rules! finders {
 }
 
 finders! {
+    find_vpc: vpcs, Vpc => VpcId, |x, _w| (x.tags.name(), None);
+    find_dhcp_options: dhcp_options, DhcpOptions => DhcpOptionsId, |x, _w| (x.tags.name(), None);
     find_subnet: subnets, Subnet => SubnetId, |x, _w| (x.tags.name(), Some(x.vpc));
     find_route_table: route_tables, RouteTable => RouteTableId, |x, w| (x.tags.name().or(w.main_name(x.id)), Some(x.vpc));
     find_security_group: security_groups, SecurityGroup => SecurityGroupId, |x, _w| (Some(x.name.as_str()), Some(x.vpc));

@@ -14,19 +14,18 @@ struct Hex {
 
 /// Why a text isn't the id it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' isn't an id of this kind: expected '{prefix}-' and 8 or 17 hexadecimal digits")]
+#[error("'{text}' isn't an id of this kind: expected {expected}")]
 pub struct IdError {
     text: String,
-    prefix: &'static str,
+    expected: &'static str,
 }
 
 impl Hex {
-    fn parse(text: &str, prefix: &'static str) -> Result<Self, IdError> {
-        let digits = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
-        digits
-            .filter(|d| matches!(d.len(), 8 | 17) && d.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
-            .and_then(|d| Some(Self { value: u128::from_str_radix(d, 16).ok()?, digits: d.len() as u8 }))
-            .ok_or_else(|| IdError { text: text.to_owned(), prefix })
+    fn parse(text: &str, prefix: &str) -> Option<Self> {
+        let digits = text.strip_prefix(prefix)?.strip_prefix('-')?;
+        let fits = matches!(digits.len(), 8 | 17) && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let value = u128::from_str_radix(digits, 16).ok().filter(|_| fits)?;
+        Some(Self { value, digits: digits.len() as u8 })
     }
 }
 
@@ -83,7 +82,8 @@ macro_rules! ids {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                Hex::parse(text, $prefix).map(Self)
+                let expected = concat!("'", $prefix, "-' and 8 or 17 hexadecimal digits");
+                Hex::parse(text, $prefix).map(Self).ok_or_else(|| IdError { text: text.to_owned(), expected })
             }
         }
     )*};
@@ -110,12 +110,62 @@ ids! {
     InstanceId = "i";
     /// An Elastic IP address.
     AllocationId = "eipalloc";
+    /// A set of DHCP options.
+    DhcpOptionsId = "dopt";
     /// A virtual private gateway.
     VpnGatewayId = "vgw";
     /// A VPN connection.
     VpnConnectionId = "vpn";
     /// A host outside all VPCs; AWS has no such resource.
     HostId = "host";
+}
+
+/// A hosted zone: Route 53's ids are a Z and up to 24 digits and capital letters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostedZoneId {
+    /// To base 36.
+    value: u128,
+    digits: u8,
+}
+
+impl HostedZoneId {
+    /// The id made of `seed`.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        Self { value: seed.into(), digits: 20 }
+    }
+}
+
+impl fmt::Display for HostedZoneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digit = |place: u8| {
+            let digit = self.value / 36_u128.pow(place.into()) % 36;
+            char::from_digit(digit as u32, 36).unwrap_or_default().to_ascii_uppercase()
+        };
+        f.write_str("Z")?;
+        (0..self.digits).rev().try_for_each(|place| write!(f, "{}", digit(place)))
+    }
+}
+
+impl fmt::Debug for HostedZoneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+as_text!(HostedZoneId);
+
+impl FromStr for HostedZoneId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let expected = "'Z' and up to 24 digits and capital letters";
+        let digits = text.strip_prefix('Z').filter(|digits| (1..=24).contains(&digits.len()));
+        let digits = digits.filter(|d| d.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()));
+        digits
+            .and_then(|d| Some(Self { value: u128::from_str_radix(d, 36).ok()?, digits: d.len() as u8 }))
+            .ok_or_else(|| IdError { text: text.to_owned(), expected })
+    }
 }
 
 /// Who has a guest: network namespaces of its own with commands in them.
@@ -179,6 +229,10 @@ mod tests {
         for text in ["nat-0efd1351c899a1d4b", "nat-0123abcd"] {
             assert_eq!(text.parse::<NatGatewayId>().unwrap().to_string(), text);
         }
+        for text in ["Z1D633PJN98FT9", "Z00000000000000000000", "ZZZZZZZZZZZZZZZZZZZZZZZZZ"] {
+            assert_eq!(text.parse::<HostedZoneId>().unwrap().to_string(), text);
+        }
+        assert_eq!(HostedZoneId::from_seed(u64::MAX).to_string(), "Z00000003W5E11264SGSF");
         assert_eq!(VpcId::from_seed(0xab).to_string(), "vpc-000000000000000ab");
     }
 
@@ -188,6 +242,9 @@ mod tests {
             ["vpc-0efd1351c899a1d4b", "nat-", "nat-XYZ", "nat-0efd", "nat0efd1351c899a1d4b", "nat-0EFD1351C899A1D4B"]
         {
             assert!(text.parse::<NatGatewayId>().is_err(), "{text}");
+        }
+        for text in ["Z", "Y1", "Z1d633", "Z1D-633", "Z0000000000000000000000000"] {
+            assert!(text.parse::<HostedZoneId>().is_err(), "{text}");
         }
     }
 }

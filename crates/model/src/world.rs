@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
-use crate::resource::*;
+use crate::resource::{dashed, *};
 
 /// All resources of a lab. Reading is free; changing goes through [`World::apply`](crate::World::apply).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct World {
     pub(crate) vpcs: BTreeMap<VpcId, Vpc>,
+    pub(crate) dhcp_options: BTreeMap<DhcpOptionsId, DhcpOptions>,
+    pub(crate) hosted_zones: BTreeMap<HostedZoneId, HostedZone>,
     pub(crate) subnets: BTreeMap<SubnetId, Subnet>,
     pub(crate) route_tables: BTreeMap<RouteTableId, RouteTable>,
     pub(crate) security_groups: BTreeMap<SecurityGroupId, SecurityGroup>,
@@ -82,6 +84,10 @@ macro_rules! tables {
 tables! {
     /// All VPCs, by id.
     vpcs, vpc: VpcId => Vpc, InvalidVpcIdNotFound, "VpcId", "vpc";
+    /// All sets of DHCP options but the default ones, by id.
+    dhcp_options, dhcp_options_set: DhcpOptionsId => DhcpOptions, InvalidDhcpOptionIdNotFound, "DhcpOptionsId", "dhcpOption";
+    /// All private hosted zones, by id.
+    hosted_zones, hosted_zone: HostedZoneId => HostedZone, NoSuchHostedZone, "HostedZoneId", "hosted zone";
     /// All subnets, by id.
     subnets, subnet: SubnetId => Subnet, InvalidSubnetIdNotFound, "SubnetId", "subnet";
     /// All route tables, by id.
@@ -109,6 +115,30 @@ tables! {
 }
 
 impl World {
+    /// What a VPC's subnets tell by DHCP (DHCP-1 to DHCP-3).
+    #[must_use]
+    pub fn dhcp_configuration(&self, vpc: &Vpc) -> DhcpConfiguration {
+        let own = vpc.dhcp_options.and_then(|id| self.dhcp_options.get(&id));
+        own.map_or_else(|| DhcpConfiguration::default_of(vpc), |set| set.configuration.clone())
+    }
+
+    /// What an instance with this address calls itself: in the first domain that its VPC's subnets tell, be that one in
+    /// DNS or not.
+    #[must_use]
+    pub fn name_of_instance_at(&self, vpc: &Vpc, address: Ipv4Addr) -> String {
+        let told = self.dhcp_configuration(vpc).domain_name;
+        match told.as_deref().and_then(|domains| domains.split_whitespace().next()) {
+            Some(domain) => format!("ip-{}.{domain}", dashed(address)),
+            None => vpc.private_dns_name(address),
+        }
+    }
+
+    /// The private hosted zones that a VPC's resolver knows; it knows none if it has no names at all (DNS-9).
+    pub fn hosted_zones_of(&self, vpc: &Vpc) -> impl Iterator<Item = &HostedZone> {
+        let (id, knows) = (vpc.id, vpc.dns_support && vpc.dns_hostnames);
+        self.hosted_zones.values().filter(move |zone| knows && zone.vpcs.contains(&id))
+    }
+
     /// The table that serves a subnet: its own association, else the VPC's main table.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Random worlds and packets: valid by construction, nasty on purpose, and the same for the same seed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
@@ -87,7 +88,53 @@ pub fn world(random: &mut Random) -> World {
         b.host(&format!("host-{number}"), &address.to_string());
     }
     make_public(random, &mut b);
+    names(random, &mut b);
     b.world
+}
+
+/// Who knows names, and which.
+fn names(random: &mut Random, b: &mut Builder) {
+    let vpcs: Vec<_> = b.world.vpcs().map(|vpc| vpc.id).collect();
+    for n in 0..random.below(3) {
+        let servers = [DomainNameServer::AmazonProvided, DomainNameServer::Address(HOSTS[0])];
+        let configuration = DhcpConfiguration {
+            domain_name_servers: servers[random.below(2)..].to_vec(),
+            domain_name: random.one_in(2).then(|| "corp.example".to_owned()),
+            ..DhcpConfiguration::default()
+        };
+        let (id, tags) = (DhcpOptionsId::from_seed(n as u64), Tags::default());
+        b.apply(Op::CreateDhcpOptions(DhcpOptions { id, configuration, tags, origin: Origin::default() }));
+        b.apply(Op::AssociateDhcpOptions { vpc: random.of(&vpcs), set: Some(id) });
+    }
+    for (n, domain) in (0..).zip(["corp.example", "corp.example", "0.10.in-addr.arpa"]) {
+        let id = HostedZoneId::from_seed(n);
+        let known = vpcs.iter().copied().filter(|vpc| {
+            let rival = |zone: &HostedZone| zone.name == domain && zone.vpcs.contains(vpc);
+            random.one_in(2) && !b.world.hosted_zones().any(rival)
+        });
+        let known: BTreeSet<_> = known.collect();
+        if known.is_empty() {
+            continue;
+        }
+        let zone = HostedZone {
+            id,
+            name: domain.to_owned(),
+            vpcs: known,
+            record_sets: BTreeMap::new(),
+            tags: Tags::default(),
+            origin: Origin::default(),
+        };
+        b.apply(Op::CreateHostedZone(zone));
+        for label in ["a", "b.c", "*"] {
+            if random.one_in(2) {
+                continue;
+            }
+            let (kind, value) = random.of(&[(RecordType::A, "10.0.0.10"), (RecordType::Cname, "a.corp.example")]);
+            let set = ResourceRecordSet { ttl: 60, values: vec![value.to_owned()], origin: Origin::default() };
+            let (name, change) = (format!("{label}.{domain}"), RecordChange::Create(set));
+            b.apply(Op::ChangeResourceRecordSets { zone: id, name, kind, change });
+        }
+    }
 }
 
 /// Some interfaces of VPCs on the internet get a public address.

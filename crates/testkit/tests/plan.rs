@@ -12,6 +12,7 @@ fn alive(world: &World) -> impl PartialEq + std::fmt::Debug {
     let interfaces = world.network_interfaces().cloned().map(|eni| NetworkInterface { serial: Serial(0), ..eni });
     (
         world.vpcs().cloned().collect::<Vec<_>>(),
+        (world.dhcp_options().cloned().collect::<Vec<_>>(), world.hosted_zones().cloned().collect::<Vec<_>>()),
         world.subnets().cloned().collect::<Vec<_>>(),
         world.route_tables().cloned().collect::<Vec<_>>(),
         world.security_groups().cloned().collect::<Vec<_>>(),
@@ -60,7 +61,7 @@ fn readdressed(next: &mut World) -> Option<Op> {
 fn edited(random: &mut Random, world: &World) -> World {
     let mut next = world.clone();
     for _ in 0..6 {
-        let op = match random.below(17) {
+        let op = match random.below(20) {
             0 => next.instances().next().map(|instance| Op::TerminateInstance(instance.id)),
             1 => next.nat_gateways().find(|nat| nat.is_available()).map(|nat| Op::DeleteNatGateway(nat.id)),
             2 => next.network_interfaces().last().map(|eni| Op::ModifySourceDestCheck {
@@ -128,6 +129,23 @@ fn edited(random: &mut Random, world: &World) -> World {
                 })
             }),
             15 => readdressed(&mut next),
+            16 => next.vpcs().next().map(|vpc| {
+                let set = next.dhcp_options().last().map(|set| set.id).filter(|_| random.one_in(2));
+                Op::AssociateDhcpOptions { vpc: vpc.id, set }
+            }),
+            17 => next.hosted_zones().next().map(|zone| {
+                let (zone, name, kind) = (zone.id, format!("b.{}", zone.name), RecordType::A);
+                let value = format!("10.0.0.{}", random.below(250));
+                let set = ResourceRecordSet { ttl: 60, values: vec![value], origin: Origin::default() };
+                Op::ChangeResourceRecordSets { zone, name, kind, change: RecordChange::Upsert(set) }
+            }),
+            18 => next.hosted_zones().last().and_then(|zone| {
+                let vpc = next.vpcs().last()?.id;
+                Some(match zone.vpcs.contains(&vpc) {
+                    true => Op::DisassociateVpcFromHostedZone { zone: zone.id, vpc },
+                    false => Op::AssociateVpcWithHostedZone { zone: zone.id, vpc },
+                })
+            }),
             12 => next
                 .network_interfaces()
                 .find(|eni| eni.attachment.is_none())

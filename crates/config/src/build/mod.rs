@@ -2,6 +2,7 @@
 
 mod instance;
 mod internet;
+mod names;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -33,8 +34,14 @@ pub(crate) fn build(file: LabFile, now: &str, running: Option<&Lab>) -> Result<L
         return Err(Mistake::unknown_key(at(key), &key.value, LabFile::KEYS));
     }
     let mut builder = Builder::new(lab_name(file.lab.as_ref())?, file.region.as_ref(), now, running);
+    for (name, set) in &file.dhcp_options.0 {
+        builder.dhcp_options(name, set)?;
+    }
     for (name, vpc) in &file.vpcs.0 {
         builder.vpc(name, vpc, file.region.as_ref())?;
+    }
+    for (name, zone) in &file.private_hosted_zones.0 {
+        builder.private_hosted_zone(name, zone)?;
     }
     for (name, vpc) in &file.vpcs.0 {
         builder.parts_of_vpc(name, vpc)?;
@@ -197,6 +204,10 @@ impl<'a> Builder<'a> {
             if value != default {
                 self.apply(Op::ModifyVpcAttribute { vpc: id, attribute, value }, at(name), &[])?;
             }
+        }
+        if let Some(set) = &vpc.dhcp_options {
+            let found = found(set, self.world().find_dhcp_options(None, &set.value))?;
+            self.apply(Op::AssociateDhcpOptions { vpc: id, set: Some(found) }, at(set), &[])?;
         }
         if let Some(igw) = &vpc.internet_gateway {
             let gateway = InternetGateway {

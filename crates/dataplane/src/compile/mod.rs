@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 use minivpc_model as model;
@@ -9,6 +10,7 @@ use minivpc_model::{Attachment, Peer, RouteTarget, Tags, World};
 use prefix_trie::PrefixMap;
 
 use crate::rules::{Rules, Whose};
+use crate::services::HostedZone;
 use crate::snapshot::*;
 
 /// More resources of one kind than a snapshot can number.
@@ -47,6 +49,8 @@ struct Compiler<'a> {
     enis: Index<model::NetworkInterfaceId>,
     /// Private addresses of the interfaces that carry a group, sorted (SG-5).
     members: HashMap<model::SecurityGroupId, Vec<IpAddr>>,
+    /// Several VPCs may know the same.
+    hosted_zones: HashMap<model::HostedZoneId, Arc<HostedZone>>,
 }
 
 /// Compiles a world.
@@ -67,6 +71,7 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
         sites: Index::new("VPN connections", world.vpn_connections().map(|x| x.id))?,
         enis: Index::new("network interfaces", world.network_interfaces().map(|x| x.id))?,
         members: members(world),
+        hosted_zones: world.hosted_zones().map(|zone| (zone.id, Arc::new(HostedZone::new(zone)))).collect(),
     };
     let c = &compiler;
     let subnets: Vec<_> = world.subnets().map(|subnet| c.subnet(subnet)).collect();
@@ -88,7 +93,7 @@ pub fn compile(world: &World, generation: u64) -> Result<Snapshot, TooMany> {
     let mut snapshot = Snapshot {
         generation,
         ports: HashMap::default(),
-        vpcs: world.vpcs().map(vpc).collect(),
+        vpcs: world.vpcs().map(|vpc| c.vpc(vpc)).collect(),
         subnets,
         enis,
         armed: None,
@@ -130,6 +135,29 @@ fn name(tags: &Tags, id: impl ToString) -> String {
 }
 
 impl Compiler<'_> {
+    fn vpc(&self, vpc: &model::Vpc) -> Vpc {
+        let model::DhcpConfiguration {
+            domain_name_servers,
+            domain_name,
+            ntp_servers,
+            netbios_name_servers,
+            netbios_node_type,
+        } = self.world.dhcp_configuration(vpc);
+        let domain_name_servers = domain_name_servers.iter().map(|server| server.address(vpc)).collect();
+        let known = self.world.hosted_zones_of(vpc).filter_map(|zone| self.hosted_zones.get(&zone.id));
+        let mut hosted_zones: Vec<_> = known.cloned().collect();
+        hosted_zones.sort_by_key(|zone| std::cmp::Reverse(zone.labels()));
+        Vpc {
+            cidr: vpc.cidr,
+            public_domain: vpc.public_domain(),
+            domain: vpc.domain(),
+            dns_support: vpc.dns_support,
+            dns_hostnames: vpc.dns_hostnames,
+            dhcp: Dhcp { domain_name_servers, domain_name, ntp_servers, netbios_name_servers, netbios_node_type },
+            hosted_zones,
+        }
+    }
+
     fn subnet(&self, subnet: &model::Subnet) -> Subnet {
         let route_table = self.world.route_table_of(subnet).map(|table| self.route_tables.of(table.id));
         Subnet {
@@ -296,16 +324,6 @@ impl Compiler<'_> {
     fn nat(&self, nat: &model::NatGateway) -> NatGateway {
         let eni = self.enis.of(nat.network_interface);
         NatGateway { id: nat.id, name: name(&nat.tags, nat.id), eni, origin: nat.origin }
-    }
-}
-
-fn vpc(vpc: &model::Vpc) -> Vpc {
-    Vpc {
-        cidr: vpc.cidr,
-        public_domain: vpc.public_domain(),
-        domain: vpc.domain(),
-        dns_support: vpc.dns_support,
-        dns_hostnames: vpc.dns_hostnames,
     }
 }
 

@@ -1,4 +1,4 @@
-//! DHCP, as a subnet offers it: the address that the interface has anyway, and what the VPC's default option set says
+//! DHCP, as a subnet offers it: the address that the interface has anyway, and what the VPC's set of options says
 //! (DHCP-1 to DHCP-6, RFC 2131).
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -52,11 +52,24 @@ pub fn answer(snapshot: &Snapshot, eni: &Eni, question: &[u8]) -> Result<Option<
     option(DhcpOption::MessageType(kind));
     option(DhcpOption::ServerIdentifier(subnet.router));
     if kind != MessageType::Nak {
-        let vpc = snapshot.vpc(subnet.vpc);
         option(DhcpOption::SubnetMask(subnet.cidr.netmask()));
         option(DhcpOption::Router(vec![subnet.router]));
-        option(DhcpOption::DomainNameServer(vec![subnet.resolver]));
-        option(DhcpOption::DomainName(vpc.domain.clone()));
+        let dhcp = &snapshot.vpc(subnet.vpc).dhcp;
+        type Tells = fn(Vec<Ipv4Addr>) -> DhcpOption;
+        let servers: [(&[Ipv4Addr], Tells); 3] = [
+            (&dhcp.domain_name_servers, DhcpOption::DomainNameServer),
+            (&dhcp.ntp_servers, DhcpOption::NtpServers),
+            (&dhcp.netbios_name_servers, DhcpOption::NetBiosNameServers),
+        ];
+        for (addresses, tells) in servers.into_iter().filter(|(addresses, _)| !addresses.is_empty()) {
+            option(tells(addresses.to_vec()));
+        }
+        if let Some(domain) = &dhcp.domain_name {
+            option(DhcpOption::DomainName(domain.clone()));
+        }
+        if let Some(kind) = dhcp.netbios_node_type {
+            option(DhcpOption::NetBiosNodeType(kind.into()));
+        }
         option(DhcpOption::Hostname(format!("ip-{}", address.to_string().replace('.', "-"))));
         option(DhcpOption::InterfaceMtu(INTERFACE_MTU));
         if asked != MessageType::Inform {

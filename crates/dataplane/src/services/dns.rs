@@ -1,7 +1,7 @@
 //! AWS's resolver of a VPC: what it knows, and how it says so (DNS-1 to DNS-7).
 //!
-//! It knows instances' names and addresses, if the VPC's attributes say so, and the hosts of the lab's internet; it asks
-//! nobody. Names of instances are made of addresses, so whether there is such an instance doesn't matter (DNS-4).
+//! It knows instances' names and addresses and private hosted zones, if the VPC's attributes say so, and the hosts of the
+//! lab's internet; it asks nobody. Names of instances are made of addresses, so whether there is such an instance doesn't matter (DNS-4).
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -24,14 +24,19 @@ pub enum Transport {
     Tcp,
 }
 
-/// What the resolver knows of a name.
-enum Known {
-    /// A record.
-    Is(RData),
+/// Aliases on the way to an answer; who has more of them has a loop.
+const ALIASES: usize = 8;
+
+/// What the resolver knows of a name. Who says that there is nothing says for how long that holds (RFC 2308).
+pub(super) enum Known {
+    /// Records.
+    Is(Vec<Record>),
+    /// It is another name for this one.
+    Alias(Record, Name),
     /// There is such a name, but nothing of this type.
-    NoData,
+    NoData(Option<Record>),
     /// There is none.
-    Nothing,
+    Nothing(Option<Record>),
 }
 
 /// The answer to a question of somebody in a VPC, a number; none to what is no question.
@@ -48,14 +53,7 @@ pub fn answer(snapshot: &Snapshot, vpc: u16, question: &[u8], transport: Transpo
         _ if question.metadata.op_code != OpCode::Query => ResponseCode::NotImp,
         [asked] if asked.query_class == DNSClass::IN => {
             let asker = Asker { snapshot, number: vpc, vpc: snapshot.vpc(vpc) };
-            match asker.look_up(&asked.name, asked.query_type) {
-                Known::Is(data) => {
-                    answer.add_answer(Record::from_rdata(asked.name.clone(), TTL, data));
-                    ResponseCode::NoError
-                }
-                Known::NoData => asker.say_who_knows(&asked.name, &mut answer, ResponseCode::NoError),
-                Known::Nothing => asker.say_who_knows(&asked.name, &mut answer, ResponseCode::NXDomain),
-            }
+            asker.resolve(&asked.name, asked.query_type, &mut answer)
         }
         [_] => ResponseCode::Refused,
         _ => ResponseCode::FormErr,
@@ -82,16 +80,73 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    fn look_up(&self, name: &Name, wanted: RecordType) -> Known {
-        let name = name.to_lowercase().to_ascii();
-        let name = name.trim_end_matches('.');
-        if let Some(reversed) = name.strip_suffix(".in-addr.arpa") {
-            let found = address_of_reversed(reversed).and_then(|address| self.name_of(address));
-            let found = found.and_then(|name| Name::from_ascii(format!("{name}.")).ok());
-            return known(found.map(|name| RData::PTR(PTR(name))), wanted, RecordType::PTR);
+    /// Follows aliases, wherever they lead.
+    fn resolve(&self, asked: &Name, wanted: RecordType, answer: &mut Message) -> ResponseCode {
+        let mut name = asked.clone();
+        for _ in 0..=ALIASES {
+            let (code, authority) = match self.look_up(&name, wanted) {
+                Known::Alias(alias, target) => {
+                    answer.add_answer(alias);
+                    name = target;
+                    continue;
+                }
+                Known::Is(mut records) => {
+                    // Who asks again gets them in another order, and so shares himself out among them.
+                    let first = usize::from(answer.metadata.id) % records.len().max(1);
+                    records.rotate_left(first);
+                    answer.add_answers(records);
+                    return ResponseCode::NoError;
+                }
+                Known::NoData(soa) => (ResponseCode::NoError, soa),
+                Known::Nothing(soa) => (ResponseCode::NXDomain, soa),
+            };
+            answer.add_authorities(authority);
+            return code;
         }
-        let address = self.private_name(name).or_else(|| self.public_name(name)).or_else(|| self.host(name));
-        known(address.map(|address| RData::A(A(address))), wanted, RecordType::A)
+        answer.answers.clear();
+        ResponseCode::ServFail
+    }
+
+    /// A hosted zone knows of all names in it whether there are any; AWS's own names are in zones, too, and a more specific
+    /// one of these counts.
+    fn look_up(&self, asked: &Name, wanted: RecordType) -> Known {
+        let text = asked.to_lowercase().to_ascii();
+        let name = text.trim_end_matches('.');
+        let hosted = self.vpc.hosted_zones.iter().find(|zone| zone.has(name));
+        if let Some(zone) = hosted.filter(|zone| zone.labels() >= self.labels_of_own_zone(name)) {
+            return zone.look_up(asked, name, wanted);
+        }
+        let soa = || is_in(name, &self.vpc.domain).then(|| start_of_authority(&self.vpc.domain))?;
+        let found = match name.strip_suffix(".in-addr.arpa") {
+            Some(reversed) => {
+                let found = address_of_reversed(reversed).and_then(|address| self.name_of(address));
+                found.and_then(|name| absolute(&name)).map(|name| RData::PTR(PTR(name)))
+            }
+            None => {
+                let address = self.private_name(name).or_else(|| self.public_name(name));
+                address.or_else(|| self.host(name)).map(|address| RData::A(A(address)))
+            }
+        };
+        match found {
+            None => Known::Nothing(soa()),
+            Some(data) if wanted == data.record_type() || wanted == RecordType::ANY => {
+                Known::Is(vec![Record::from_rdata(asked.clone(), TTL, data)])
+            }
+            Some(_) => Known::NoData(soa()),
+        }
+    }
+
+    /// Of the zone of AWS's own that a name is in, if there is one: instances' names, and private addresses (RFC 1918).
+    fn labels_of_own_zone(&self, name: &str) -> usize {
+        let Some(reversed) = name.strip_suffix(".in-addr.arpa") else {
+            return if is_in(name, &self.vpc.domain) { labels(&self.vpc.domain) } else { 0 };
+        };
+        let mut bytes = reversed.rsplit('.').map(|byte| byte.parse().unwrap_or(0_u8));
+        match (bytes.next(), bytes.next()) {
+            (Some(10), _) => 3,
+            (Some(172), Some(16..32)) | (Some(192), Some(168)) => 4,
+            _ => 0,
+        }
     }
 
     /// DNS-3, DNS-4.
@@ -138,26 +193,27 @@ impl Asker<'_> {
         let host = self.snapshot.host_at(None, address.into())?;
         Some(self.snapshot.host(host).name.clone())
     }
-
-    /// Who asks again for what there isn't is told for how long he needn't (RFC 2308).
-    fn say_who_knows(&self, name: &Name, answer: &mut Message, code: ResponseCode) -> ResponseCode {
-        let zone = Name::from_ascii(format!("{}.", self.vpc.domain)).unwrap_or_default();
-        if zone.zone_of(name) {
-            let [server, mailbox] = [format!("ns0.{zone}"), "hostmaster.amazon.com.".to_owned()]
-                .map(|name| Name::from_ascii(name).unwrap_or_default());
-            let soa = SOA::new(server, mailbox, 1, 3600, 3600, 3600, TTL);
-            answer.add_authority(Record::from_rdata(zone, TTL, RData::SOA(soa)));
-        }
-        code
-    }
 }
 
-fn known(found: Option<RData>, wanted: RecordType, has: RecordType) -> Known {
-    match found {
-        None => Known::Nothing,
-        Some(data) if wanted == has || wanted == RecordType::ANY => Known::Is(data),
-        Some(_) => Known::NoData,
-    }
+/// Who knows a zone of AWS's own, and for how long that there is nothing holds.
+fn start_of_authority(zone: &str) -> Option<Record> {
+    let [server, mailbox] = [absolute(&format!("ns0.{zone}"))?, absolute("hostmaster.amazon.com")?];
+    let soa = SOA::new(server, mailbox, 1, 3600, 3600, 3600, TTL);
+    Some(Record::from_rdata(absolute(zone)?, TTL, RData::SOA(soa)))
+}
+
+/// A name that isn't completed by anything, as zones hold it: without the dot at its end.
+pub(super) fn absolute(name: &str) -> Option<Name> {
+    Name::from_ascii(format!("{name}.")).ok()
+}
+
+/// Is a name a zone's own, or below?
+pub(super) fn is_in(name: &str, zone: &str) -> bool {
+    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+pub(super) fn labels(name: &str) -> usize {
+    name.split('.').count()
 }
 
 /// `10-0-1-55`.

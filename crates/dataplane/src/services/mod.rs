@@ -1,10 +1,11 @@
 //! What each subnet offers its guests at addresses of AWS's own, whatever groups, lists and routes say (SG-25, NACL-9).
 //!
 //! What is asked by a datagram is answered here: each service is a pure function of a question, of who asks, and of the
-//! time. `dhcp.rs`, `dns.rs`; time is `minivpc_packet`'s. What is asked by TCP goes to `port.rs`.
+//! time. `dhcp.rs`; `dns.rs` with `hosted_zone.rs`; time is `minivpc_packet`'s. What is asked by TCP goes to `port.rs`.
 
 mod dhcp;
 mod dns;
+mod hosted_zone;
 pub mod port;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,6 +17,7 @@ use minivpc_packet::{Flow, Headers, Kind, ntp};
 use crate::drop::DropReason;
 use crate::snapshot::{Port, Snapshot};
 use dns::Transport;
+pub use hosted_zone::HostedZone;
 
 /// One of these services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -8,6 +8,7 @@ mod eni;
 mod internet_gateway;
 mod nat_gateway;
 mod network_acl;
+mod resolver;
 mod router;
 mod security_group;
 mod subnet_service;

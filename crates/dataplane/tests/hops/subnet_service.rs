@@ -4,18 +4,19 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use dhcproto::v4::{self, DhcpOption, MessageType, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable};
-use hickory_proto::op::{Edns, Message, Query, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
 use minivpc_dataplane::{DropReason, tcp_flags};
-use minivpc_model::{Op, Peer, Traffic, VpcAttribute, VpcId};
+use minivpc_model::{
+    DhcpConfiguration, DhcpOptions, DhcpOptionsId, DomainNameServer, Op, Origin, Peer, Tags, Traffic, VpcAttribute,
+};
 use minivpc_testkit::{Body, Builder, Packet, Seen, Sim};
 
 use super::assert_drops;
 
 const TIME: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 123);
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
 /// Two instances whose group lets nothing out and nothing in, in a subnet whose list denies everything.
-fn closed() -> Sim {
+pub fn closed() -> Sim {
     let mut b = Builder::default();
     let vpc = b.vpc("vpc", "10.0.0.0/16");
     let subnet = b.subnet(vpc, "subnet", "10.0.0.0/24");
@@ -31,7 +32,7 @@ fn closed() -> Sim {
 }
 
 /// A datagram without a checksum, which IPv4 allows.
-fn datagram(dst: Ipv4Addr, port: u16, payload: &[u8]) -> Packet {
+pub fn datagram(dst: Ipv4Addr, port: u16, payload: &[u8]) -> Packet {
     let length = 8 + payload.len() as u16;
     let header = [40_000, port, length, 0].map(u16::to_be_bytes).concat();
     Packet::to(dst, Body::Other { protocol: 17, bytes: [header.as_slice(), payload].concat() })
@@ -45,7 +46,7 @@ fn question() -> [u8; 48] {
     question
 }
 
-fn payload(seen: &Seen) -> &[u8] {
+pub fn payload(seen: &Seen) -> &[u8] {
     &seen.payload()[8..]
 }
 
@@ -183,139 +184,6 @@ fn ntp_1_time_goes_on_evenly() {
     assert_eq!(second - first, 100);
 }
 
-const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
-
-/// Two VPCs on the internet, with the same addresses, the first with host names.
-fn named() -> (Builder, VpcId) {
-    let mut b = Builder::default();
-    let mut first = None;
-    for (name, public) in [("here", "203.0.113.10"), ("there", "203.0.113.20")] {
-        let vpc = b.vpc(name, "10.0.0.0/16");
-        b.internet_gateway(vpc);
-        let subnet = b.subnet(vpc, &format!("{name}-subnet"), "10.0.0.0/24");
-        let eni = b.instance(subnet, name, "10.0.0.10", &[], true);
-        b.public(eni, public);
-        b.apply(Op::ModifyVpcAttribute { vpc, attribute: VpcAttribute::DnsHostnames, value: true });
-        first.get_or_insert(vpc);
-    }
-    b.host("Example.com", "93.184.216.34");
-    (b, first.unwrap())
-}
-
-fn asked(name: &str, kind: RecordType) -> Message {
-    let mut question = Message::query();
-    question.metadata.id = 77;
-    question.metadata.recursion_desired = true;
-    question.add_query(Query::query(Name::from_ascii(format!("{name}.")).unwrap(), kind));
-    question
-}
-
-/// What a resolver says: its code, and the records in words.
-fn says(sim: &mut Sim, from: &str, name: &str, kind: RecordType) -> (ResponseCode, Vec<String>) {
-    sim.received(from);
-    sim.send(from, &datagram(RESOLVER, 53, &asked(name, kind).to_vec().unwrap()));
-    let answer = Message::from_vec(payload(&sim.received(from)[0])).unwrap();
-    assert_eq!(answer.metadata.id, 77);
-    assert!(answer.metadata.recursion_available && answer.metadata.recursion_desired);
-    (answer.metadata.response_code, answer.answers.iter().map(|record| record.data.to_string()).collect())
-}
-
-fn is(record: &str) -> (ResponseCode, Vec<String>) {
-    (ResponseCode::NoError, vec![record.to_owned()])
-}
-
-const NOTHING: (ResponseCode, Vec<String>) = (ResponseCode::NXDomain, Vec::new());
-const NO_DATA: (ResponseCode, Vec<String>) = (ResponseCode::NoError, Vec::new());
-
-#[test]
-fn dns_1_dns_3_dns_4_dns_7_names_of_instances_are_made_of_addresses_both_ways() {
-    let mut sim = Sim::new(&named().0.world);
-    sim.silence();
-    let mut ask = |name: &str, kind| says(&mut sim, "here", name, kind);
-    let name = "ip-10-0-0-10.ap-northeast-3.compute.internal";
-    assert_eq!(ask(name, RecordType::A), is("10.0.0.10"));
-    assert_eq!(ask(&name.to_uppercase(), RecordType::A), is("10.0.0.10"));
-    assert_eq!(ask(name, RecordType::AAAA), NO_DATA);
-    assert_eq!(ask("10.0.0.10.in-addr.arpa", RecordType::PTR), is(&format!("{name}.")));
-    // Nobody has this address, in no VPC of this lab's.
-    assert_eq!(ask("ip-192-168-9-9.ap-northeast-3.compute.internal", RecordType::A), is("192.168.9.9"));
-    for unknown in [
-        "ip-10-0-0-10.ap-northeast-1.compute.internal",
-        "ip-8-8-8-8.ap-northeast-3.compute.internal",
-        "ip-10-0-0.ap-northeast-3.compute.internal",
-        "ip-010-0-0-10.ap-northeast-3.compute.internal",
-        "ap-northeast-3.compute.internal",
-        "nobody.example",
-    ] {
-        assert_eq!(ask(unknown, RecordType::A), NOTHING, "{unknown}");
-    }
-    assert_eq!(ask("8.8.8.8.in-addr.arpa", RecordType::PTR), NOTHING);
-}
-
-#[test]
-fn dns_6_igw_14_a_public_name_is_the_private_address_inside_and_the_public_one_outside() {
-    let mut sim = Sim::new(&named().0.world);
-    sim.silence();
-    let name = "ec2-203-0-113-10.ap-northeast-3.compute.amazonaws.com";
-    assert_eq!(says(&mut sim, "here", name, RecordType::A), is("10.0.0.10"));
-    assert_eq!(says(&mut sim, "there", name, RecordType::A), is("203.0.113.10"));
-    assert_eq!(says(&mut sim, "there", "10.113.0.203.in-addr.arpa", RecordType::PTR), is(&format!("{name}.")));
-    assert_eq!(says(&mut sim, "here", "ec2-203-0-113-99.ap-northeast-3.compute.amazonaws.com", RecordType::A), NOTHING);
-}
-
-#[test]
-fn dns_5_seed_11_without_host_names_only_the_internets_are_known_and_without_support_nothing() {
-    let (mut b, vpc) = named();
-    b.apply(Op::ModifyVpcAttribute { vpc, attribute: VpcAttribute::DnsHostnames, value: false });
-    let mut sim = Sim::new(&b.world);
-    sim.silence();
-    assert_eq!(says(&mut sim, "here", "example.com", RecordType::A), is("93.184.216.34"));
-    assert_eq!(says(&mut sim, "here", "34.216.184.93.in-addr.arpa", RecordType::PTR), is("Example.com."));
-    for (name, kind) in [
-        ("ip-10-0-0-10.ap-northeast-3.compute.internal", RecordType::A),
-        ("10.0.0.10.in-addr.arpa", RecordType::PTR),
-        ("ec2-203-0-113-10.ap-northeast-3.compute.amazonaws.com", RecordType::A),
-    ] {
-        assert_eq!(says(&mut sim, "here", name, kind), NOTHING, "{name}");
-    }
-    b.apply(Op::ModifyVpcAttribute { vpc, attribute: VpcAttribute::DnsSupport, value: false });
-    sim.publish(&b.world);
-    sim.received("here");
-    sim.send("here", &datagram(RESOLVER, 53, &asked("example.com", RecordType::A).to_vec().unwrap()));
-    assert!(sim.received("here").is_empty());
-    assert_drops(&sim, &[(DropReason::NoDnsSupport, 1)]);
-    assert_eq!(says(&mut sim, "there", "example.com", RecordType::A), is("93.184.216.34"), "the other VPC's answers");
-}
-
-#[test]
-fn r_3_dns_1_dns_10_the_resolver_has_two_addresses_and_answers_questions_only() {
-    let mut sim = closed();
-    let question = asked("example.com", RecordType::A);
-    let mut with_edns = question.clone();
-    with_edns.set_edns(Edns::new());
-    for to in [RESOLVER, Ipv4Addr::new(169, 254, 169, 253)] {
-        for question in [&question, &with_edns] {
-            sim.send("one", &datagram(to, 53, &question.to_vec().unwrap()));
-            let seen = sim.received("one").remove(0);
-            let answer = Message::from_vec(payload(&seen)).unwrap();
-            assert_eq!((seen.src(), answer.edns.is_some()), (to.into(), question.edns.is_some()));
-        }
-        sim.send("one", &super::ping(to, 1));
-        assert!(sim.received("one").is_empty(), "no ping");
-    }
-    let (mut twice, mut said) = (question.clone(), question.clone());
-    twice.add_query(Query::query(Name::root(), RecordType::NS));
-    said.metadata.message_type = hickory_proto::op::MessageType::Response;
-    sim.send("one", &datagram(RESOLVER, 53, &twice.to_vec().unwrap()));
-    let answer = Message::from_vec(payload(&sim.received("one")[0])).unwrap();
-    assert_eq!(answer.metadata.response_code, ResponseCode::FormErr);
-    for nonsense in [said.to_vec().unwrap(), vec![0; 5], vec![0xff; 300]] {
-        sim.send("one", &datagram(RESOLVER, 53, &nonsense));
-        assert!(sim.received("one").is_empty());
-    }
-    assert_drops(&sim, &[(DropReason::SecurityGroup, 2), (DropReason::ServiceNonsense, 3)]);
-}
-
 const ONE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
@@ -370,6 +238,56 @@ fn dhcp_2_dhcp_3_dhcp_4_dhcp_6_a_client_gets_the_address_that_its_interface_has(
         assert_eq!((to, ack.opts().msg_type(), ack.yiaddr()), (ONE, Some(MessageType::Ack), ONE));
     }
     assert_drops(&sim, &[]);
+}
+
+#[test]
+fn dhcp_1_dhcp_2_a_set_of_options_says_other_things_to_who_asks_again() {
+    let mut b = Builder::default();
+    let vpc = b.vpc("vpc", "10.0.0.0/16");
+    let subnet = b.subnet(vpc, "subnet", "10.0.0.0/24");
+    b.instance(subnet, "one", "10.0.0.10", &[], true);
+    let address = |last| Ipv4Addr::new(10, 0, 0, last);
+    let configuration = DhcpConfiguration {
+        domain_name_servers: vec![DomainNameServer::Address(address(53)), DomainNameServer::AmazonProvided],
+        domain_name: Some("corp.example eu.corp.example".to_owned()),
+        ntp_servers: vec![TIME],
+        netbios_name_servers: vec![address(42)],
+        netbios_node_type: Some(2),
+    };
+    let (tags, origin, id) = (Tags::default(), Origin::default(), DhcpOptionsId::from_seed(1));
+    let few = DhcpConfiguration { ntp_servers: vec![TIME], ..DhcpConfiguration::default() };
+    for (n, configuration) in (1..).zip([configuration, few]) {
+        let (id, tags) = (DhcpOptionsId::from_seed(n), tags.clone());
+        b.apply(Op::CreateDhcpOptions(DhcpOptions { id, configuration, tags, origin }));
+    }
+    let mut sim = Sim::new(&b.world);
+    sim.silence();
+    let mut hears = |b: &Builder| {
+        sim.publish(&b.world);
+        sim.wait(1800);
+        let renewal = to_dhcp(&sim, MessageType::Request, ONE, &[], ROUTER);
+        let (_, ack) = offered(&mut sim, &renewal).unwrap();
+        assert_eq!(ack.yiaddr(), ONE);
+        OPTIONS.map(|code| ack.opts().get(code).cloned())
+    };
+    const OPTIONS: [OptionCode; 5] = [
+        OptionCode::DomainNameServer,
+        OptionCode::DomainName,
+        OptionCode::NtpServers,
+        OptionCode::NetBiosNameServers,
+        OptionCode::NetBiosNodeType,
+    ];
+    let domain = |name: &str| Some(DhcpOption::DomainName(name.to_owned()));
+    let own = Some(DhcpOption::DomainNameServer(vec![RESOLVER]));
+    let time = Some(DhcpOption::NtpServers(vec![TIME]));
+    assert_eq!(hears(&b), [own, domain("ap-northeast-3.compute.internal"), None, None, None]);
+    b.apply(Op::AssociateDhcpOptions { vpc, set: Some(id) });
+    let servers = Some(DhcpOption::DomainNameServer(vec![address(53), RESOLVER]));
+    let names = Some(DhcpOption::NetBiosNameServers(vec![address(42)]));
+    let kind = Some(DhcpOption::NetBiosNodeType(v4::NodeType::P));
+    assert_eq!(hears(&b), [servers, domain("corp.example eu.corp.example"), time.clone(), names, kind]);
+    b.apply(Op::AssociateDhcpOptions { vpc, set: Some(DhcpOptionsId::from_seed(2)) });
+    assert_eq!(hears(&b), [None, None, time, None, None], "what a set doesn't say isn't told");
 }
 
 #[test]

@@ -202,8 +202,11 @@ fn files(spec: &GuestSpec, outside: &Outside) -> Result<(), HostError> {
     }
     let resolver = match &spec.resolver {
         // As Amazon Linux asks.
-        Some(Resolver { address, domain }) => {
-            format!("search {domain}\noptions timeout:2 attempts:5\nnameserver {address}\n")
+        Some(Resolver { servers, search }) => {
+            let search = search.iter().map(|domains| format!("search {domains}\n"));
+            let options = std::iter::once("options timeout:2 attempts:5\n".to_owned());
+            let servers = servers.iter().map(|address| format!("nameserver {address}\n"));
+            search.chain(options).chain(servers).collect()
         }
         None => {
             hosts.extend(outside.names.iter().map(|(address, name)| format!("{address} {name}\n")));

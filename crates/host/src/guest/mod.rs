@@ -64,10 +64,10 @@ pub enum Setup {
 /// Whom a guest asks for names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolver {
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// What is put behind names without a dot.
-    pub domain: String,
+    /// Addresses, in the order in which they are asked.
+    pub servers: Vec<Ipv4Addr>,
+    /// What is put behind names without a dot; several between spaces.
+    pub search: Option<String>,
 }
 
 /// An interface of a guest.

@@ -4,8 +4,10 @@
 
 mod address;
 mod attachment;
+mod dhcp_options;
 mod gateway_route_table;
 mod host;
+mod hosted_zone;
 mod instance;
 mod nat_gateway;
 mod network_acl;
@@ -21,6 +23,7 @@ use std::net::Ipv4Addr;
 use ipnet::{IpNet, Ipv4Net};
 
 pub use host::CreateHost;
+pub use hosted_zone::{RecordChange, domain_name};
 pub use instance::RunInstance;
 pub use nat_gateway::CreateNatGateway;
 pub use network_interface::NewInterface;
@@ -47,6 +50,46 @@ pub enum Op {
         attribute: VpcAttribute,
         /// Its value from now on.
         value: bool,
+    },
+    /// A set of DHCP options.
+    CreateDhcpOptions(DhcpOptions),
+    /// A set of DHCP options less; no VPC may have it.
+    DeleteDhcpOptions(DhcpOptionsId),
+    /// Another set of DHCP options for a VPC; its instances hear of it when they ask again.
+    AssociateDhcpOptions {
+        /// The VPC.
+        vpc: VpcId,
+        /// The set; none is the region's default one.
+        set: Option<DhcpOptionsId>,
+    },
+    /// A private hosted zone, without record sets.
+    CreateHostedZone(HostedZone),
+    /// A private hosted zone less; it may have no record sets.
+    DeleteHostedZone(HostedZoneId),
+    /// One more VPC whose resolver knows a zone.
+    AssociateVpcWithHostedZone {
+        /// The zone.
+        zone: HostedZoneId,
+        /// The VPC.
+        vpc: VpcId,
+    },
+    /// A VPC less whose resolver knows a zone; one must be left.
+    DisassociateVpcFromHostedZone {
+        /// The zone.
+        zone: HostedZoneId,
+        /// The VPC.
+        vpc: VpcId,
+    },
+    /// A change of a zone's record sets.
+    ChangeResourceRecordSets {
+        /// The zone.
+        zone: HostedZoneId,
+        /// The name of what changes, as the zone's is written.
+        name: String,
+        /// The type of what changes.
+        kind: RecordType,
+        /// The change.
+        change: RecordChange,
     },
     /// A VPC less, with what AWS made along with it; all else in it must be gone.
     DeleteVpc(VpcId),
@@ -393,6 +436,16 @@ impl World {
         match op {
             Op::CreateVpc(request) => self.create_vpc(request),
             Op::ModifyVpcAttribute { vpc, attribute, value } => self.modify_vpc(vpc, attribute, value),
+            Op::CreateDhcpOptions(set) => self.create_dhcp_options(set),
+            Op::DeleteDhcpOptions(id) => self.delete_dhcp_options(id),
+            Op::AssociateDhcpOptions { vpc, set } => self.associate_dhcp_options(vpc, set),
+            Op::CreateHostedZone(zone) => self.create_hosted_zone(zone),
+            Op::DeleteHostedZone(id) => self.delete_hosted_zone(id),
+            Op::AssociateVpcWithHostedZone { zone, vpc } => self.associate_hosted_zone(zone, vpc),
+            Op::DisassociateVpcFromHostedZone { zone, vpc } => self.disassociate_hosted_zone(zone, vpc),
+            Op::ChangeResourceRecordSets { zone, name, kind, change } => {
+                self.change_record_set(zone, &name, kind, change)
+            }
             Op::DeleteVpc(id) => self.delete_vpc(id),
             Op::CreateSubnet(request) => self.create_subnet(request),
             Op::DeleteSubnet(id) => self.delete_subnet(id),

@@ -78,6 +78,7 @@ impl World {
                 internet_gateway,
                 dns_support: true,
                 dns_hostnames: false,
+                dhcp_options: None,
                 tags,
                 origin,
             },
@@ -175,6 +176,10 @@ impl World {
             .or(other_group.map(|g| format!("security group {}", g.id)));
         dependency("vpc", id, held_by)?;
         self.vpcs.remove(&id);
+        // These keep nobody's VPC alive.
+        for zone in self.hosted_zones.values_mut() {
+            zone.vpcs.remove(&id);
+        }
         self.route_tables.remove(&table);
         self.network_acls.remove(&acl);
         self.security_groups.remove(&group);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::stays::at;
 use super::{Planner, has_rule, revoke};
 use crate::id::*;
-use crate::op::{CreateHost, CreateNatGateway, CreateSubnet, CreateVpc, NewInterface, Op, RunInstance};
+use crate::op::{CreateHost, CreateNatGateway, CreateSubnet, CreateVpc, NewInterface, Op, RecordChange, RunInstance};
 use crate::refusal::Refusal;
 use crate::resource::*;
 
@@ -70,6 +70,38 @@ impl Planner<'_> {
         for Host { id, name, site, address, mac, serve, origin, .. } in wanted.hosts().cloned() {
             if !world.hosts.contains_key(&id) {
                 ops.push(Op::CreateHost(CreateHost { id, name, site, address, mac, serve, origin }));
+            }
+        }
+        self.push_all(ops)
+    }
+
+    /// Zones with their record sets, and who knows them; sets of DHCP options.
+    pub(super) fn add_names(&mut self) -> Result<(), Refusal> {
+        let (world, wanted, mut ops) = (&self.world, self.wanted, Vec::new());
+        let new = wanted.dhcp_options().filter(|set| !world.dhcp_options.contains_key(&set.id));
+        ops.extend(new.map(|set| Op::CreateDhcpOptions(set.clone())));
+        for vpc in wanted.vpcs() {
+            let set = vpc.dhcp_options;
+            if world.vpc(vpc.id)?.dhcp_options != set {
+                ops.push(Op::AssociateDhcpOptions { vpc: vpc.id, set });
+            }
+        }
+        for zone in wanted.hosted_zones() {
+            let has = world.hosted_zones.get(&zone.id);
+            match has {
+                None => ops.push(Op::CreateHostedZone(HostedZone { record_sets: BTreeMap::new(), ..zone.clone() })),
+                Some(has) => {
+                    let new = zone.vpcs.difference(&has.vpcs);
+                    ops.extend(new.map(|vpc| Op::AssociateVpcWithHostedZone { zone: zone.id, vpc: *vpc }));
+                }
+            }
+            for (name, kind, set) in zone.all_record_sets() {
+                let has = has.and_then(|zone| zone.record_set(name, kind));
+                let meaning = |set: &ResourceRecordSet| (set.ttl, set.values.clone());
+                if has.map(meaning) != Some(meaning(set)) {
+                    let (name, change) = (name.to_owned(), RecordChange::Upsert(set.clone()));
+                    ops.push(Op::ChangeResourceRecordSets { zone: zone.id, name, kind, change });
+                }
             }
         }
         self.push_all(ops)

@@ -44,8 +44,10 @@ pub fn plan(running: &World, wanted: &World, kept: &KeptRoutes) -> Result<Plan, 
     planner.take_away_addresses()?;
     planner.disassociate_gateways()?;
     planner.take_away_rules()?;
+    planner.take_away_names()?;
     planner.delete_homes()?;
     planner.create_homes()?;
+    planner.add_names()?;
     planner.associate()?;
     planner.add_rules()?;
     planner.create_what_lies_in_subnets()?;
@@ -108,6 +110,8 @@ impl Planner<'_> {
         }
         label! {
             vpcs: tags, origin;
+            dhcp_options: tags, origin;
+            hosted_zones: record_sets, tags, origin;
             subnets: tags, origin;
             route_tables: tags, origin;
             security_groups: name, description, ingress, egress, tags, origin;

@@ -14,6 +14,19 @@ impl Planner<'_> {
         both(&self.world.vpcs, &self.wanted.vpcs, id).is_some_and(|(a, b)| same(a, b))
     }
 
+    pub(super) fn dhcp_options_stay(&self, id: DhcpOptionsId) -> bool {
+        let same = |(a, b): (&DhcpOptions, &DhcpOptions)| a.configuration == b.configuration;
+        both(&self.world.dhcp_options, &self.wanted.dhcp_options, id).is_some_and(same)
+    }
+
+    /// A zone that loses all its VPCs at once would be nobody's for a moment.
+    pub(super) fn hosted_zone_stays(&self, id: HostedZoneId) -> bool {
+        let keeps = |(a, b): (&HostedZone, &HostedZone)| {
+            a.name == b.name && a.vpcs.intersection(&b.vpcs).any(|vpc| self.vpc_stays(*vpc))
+        };
+        both(&self.world.hosted_zones, &self.wanted.hosted_zones, id).is_some_and(keeps)
+    }
+
     pub(super) fn subnet_stays(&self, id: SubnetId) -> bool {
         let place = |s: &Subnet| (s.vpc, s.cidr, s.availability_zone.clone());
         let same = |(a, b)| place(a) == place(b) && self.vpc_stays(a.vpc);

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::stays::at;
 use super::{Planner, has_rule, revoke};
 use crate::id::*;
-use crate::op::Op;
+use crate::op::{Op, RecordChange};
 use crate::refusal::Refusal;
 use crate::resource::*;
 use crate::world::World;
@@ -110,6 +110,34 @@ impl Planner<'_> {
                 ops.extend(gone.map(|n| Op::DeleteNetworkAclEntry { network_acl, egress, rule_number: *n }));
             }
         }
+        self.push_all(ops)
+    }
+
+    /// Record sets, zones, and who knows them; sets of DHCP options.
+    pub(super) fn take_away_names(&mut self) -> Result<(), Refusal> {
+        let (world, mut ops) = (&self.world, Vec::new());
+        for zone in world.hosted_zones() {
+            let wanted = self.wanted.hosted_zones.get(&zone.id).filter(|_| self.hosted_zone_stays(zone.id));
+            let stays = |name, kind| wanted.is_some_and(|zone| zone.record_set(name, kind).is_some());
+            for (name, kind, _) in zone.all_record_sets().filter(|(name, kind, _)| !stays(name, *kind)) {
+                let (name, change) = (name.to_owned(), RecordChange::Delete);
+                ops.push(Op::ChangeResourceRecordSets { zone: zone.id, name, kind, change });
+            }
+            match wanted {
+                None => ops.push(Op::DeleteHostedZone(zone.id)),
+                Some(wanted) => {
+                    let gone = zone.vpcs.iter().filter(|vpc| !wanted.vpcs.contains(vpc));
+                    ops.extend(gone.map(|vpc| Op::DisassociateVpcFromHostedZone { zone: zone.id, vpc: *vpc }));
+                }
+            }
+        }
+        for vpc in world.vpcs() {
+            if vpc.dhcp_options.is_some_and(|set| !self.dhcp_options_stay(set)) {
+                ops.push(Op::AssociateDhcpOptions { vpc: vpc.id, set: None });
+            }
+        }
+        let gone = world.dhcp_options().filter(|set| !self.dhcp_options_stay(set.id));
+        ops.extend(gone.map(|set| Op::DeleteDhcpOptions(set.id)));
         self.push_all(ops)
     }
 

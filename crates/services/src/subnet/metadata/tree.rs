@@ -73,7 +73,7 @@ fn values(world: &World, instance: &Instance, lab: &dyn Lab) -> Result<BTreeMap<
     let subnet = world.subnet(primary.subnet)?;
     let vpc = world.vpc(subnet.vpc)?;
     let zone = &subnet.availability_zone;
-    let name = vpc.private_dns_name(primary.private_ip);
+    let name = world.name_of_instance_at(vpc, primary.private_ip);
     let document = document(instance, primary, zone, vpc);
     let mut put = |path: &str, value: &str| _ = values.insert(path.to_owned(), value.to_owned());
     put("dynamic/instance-identity/signature", &STANDARD.encode(lab.sign(document.as_bytes())));
@@ -130,7 +130,7 @@ fn of_interface(world: &World, eni: &NetworkInterface) -> Result<Vec<(String, St
     let mut values = vec![
         ("device-number", eni.device_index().unwrap_or_default().to_string()),
         ("interface-id", eni.id.to_string()),
-        ("local-hostname", vpc.private_dns_name(eni.private_ip)),
+        ("local-hostname", world.name_of_instance_at(vpc, eni.private_ip)),
         ("local-ipv4s", lines(eni.addresses().map(|address| address.to_string()))),
         ("mac", eni.mac.to_string()),
         ("owner-id", ACCOUNT.to_owned()),

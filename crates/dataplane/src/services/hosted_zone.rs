@@ -1,0 +1,110 @@
+//! Private hosted zones as resolvers read them (DNS-9, RFC 1034 §4.3.2, RFC 4592).
+
+use std::collections::HashMap;
+
+use hickory_proto::rr::rdata::{CNAME, NS, SOA};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use minivpc_model as model;
+
+use super::dns::{Known, absolute, is_in, labels};
+
+/// For how long others may keep who serves a zone, seconds; Route 53's value.
+const NS_TTL: u32 = 172_800;
+/// For how long they may keep that there is nothing, seconds; Route 53's value.
+const SOA_TTL: u32 = 900;
+/// Those of private zones, which nobody can ask.
+const SERVERS: [&str; 4] =
+    ["ns-0.awsdns-00.com", "ns-512.awsdns-00.net", "ns-1024.awsdns-00.org", "ns-1536.awsdns-00.co.uk"];
+const MAILBOX: &str = "awsdns-hostmaster.amazon.com";
+
+/// A private hosted zone.
+#[derive(Debug)]
+pub struct HostedZone {
+    /// In lower case, without the dot at its end; so are all names here.
+    name: String,
+    /// Its names. One with nothing is there because others are below it.
+    names: HashMap<String, Vec<RecordSet>>,
+    /// What it says along with there being nothing.
+    soa: Option<Record>,
+}
+
+/// What a name has of one type; never empty.
+#[derive(Debug)]
+struct RecordSet {
+    ttl: u32,
+    data: Vec<RData>,
+}
+
+impl RecordSet {
+    fn is(&self, kind: RecordType) -> bool {
+        self.data.first().is_some_and(|data| data.record_type() == kind)
+    }
+}
+
+fn soa() -> Option<RData> {
+    Some(RData::SOA(SOA::new(absolute(SERVERS[0])?, absolute(MAILBOX)?, 1, 7200, 900, 1_209_600, 86_400)))
+}
+
+impl HostedZone {
+    pub(crate) fn new(zone: &model::HostedZone) -> Self {
+        let mut names: HashMap<String, Vec<RecordSet>> = HashMap::new();
+        for (name, kind, set) in zone.all_record_sets() {
+            let data: Vec<_> = set.values.iter().filter_map(|value| kind.parse(value)).collect();
+            names.entry(name.to_owned()).or_default().push(RecordSet { ttl: set.ttl, data });
+            let mut below = name;
+            while let Some((_, above)) = below.split_once('.').filter(|(_, above)| is_in(above, &zone.name)) {
+                names.entry(above.to_owned()).or_default();
+                below = above;
+            }
+        }
+        let servers = SERVERS.iter().filter_map(|name| absolute(name)).map(|name| RData::NS(NS(name))).collect();
+        let of_zone = names.entry(zone.name.clone()).or_default();
+        of_zone.push(RecordSet { ttl: NS_TTL, data: servers });
+        let soa = soa();
+        of_zone.extend(soa.clone().map(|soa| RecordSet { ttl: SOA_TTL, data: vec![soa] }));
+        let soa = soa.zip(absolute(&zone.name)).map(|(soa, name)| Record::from_rdata(name, SOA_TTL, soa));
+        Self { name: zone.name.clone(), names, soa }
+    }
+
+    /// Is a name its own, or below?
+    pub(super) fn has(&self, name: &str) -> bool {
+        is_in(name, &self.name)
+    }
+
+    pub(crate) fn labels(&self) -> usize {
+        labels(&self.name)
+    }
+
+    /// What it knows of a name that it has; `asked` is the name as it was asked for.
+    pub(super) fn look_up(&self, asked: &Name, name: &str, wanted: RecordType) -> Known {
+        let Some(sets) = self.names.get(name).or_else(|| self.wildcard(name)) else {
+            return Known::Nothing(self.soa.clone());
+        };
+        let records = |set: &RecordSet| {
+            let record = |data: &RData| Record::from_rdata(asked.clone(), set.ttl, data.clone());
+            set.data.iter().map(record).collect::<Vec<_>>()
+        };
+        if let Some(RecordSet { ttl, data }) = sets.iter().find(|set| set.is(RecordType::CNAME))
+            && let [RData::CNAME(CNAME(target))] = data.as_slice()
+            && !matches!(wanted, RecordType::CNAME | RecordType::ANY)
+        {
+            let alias = Record::from_rdata(asked.clone(), *ttl, RData::CNAME(CNAME(target.clone())));
+            return Known::Alias(alias, target.clone());
+        }
+        let found: Vec<_> =
+            sets.iter().filter(|set| wanted == RecordType::ANY || set.is(wanted)).flat_map(records).collect();
+        if found.is_empty() { Known::NoData(self.soa.clone()) } else { Known::Is(found) }
+    }
+
+    /// What stands for a name that there isn't: a `*` right below the closest name above it that there is.
+    fn wildcard(&self, name: &str) -> Option<&Vec<RecordSet>> {
+        let mut above = name;
+        while let Some((_, rest)) = above.split_once('.') {
+            if self.names.contains_key(rest) {
+                return self.names.get(&format!("*.{rest}"));
+            }
+            above = rest;
+        }
+        None
+    }
+}
