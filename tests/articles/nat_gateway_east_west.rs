@@ -45,6 +45,25 @@ fn seed_1_seed_2_seed_4_seed_11_traceroute_shows_two_hops_and_the_destination_se
     }
 }
 
+#[test]
+fn seed_11_dns_7_with_host_names_on_captures_and_traceroutes_print_them() {
+    let named = ARTICLE.replacen("    cidr: 10.0.0.0/16", "    dns_hostnames: true\n    cidr: 10.0.0.0/16", 1);
+    let lab = lab_or_skip!(&named);
+    let name = |address: &str| format!("ip-{}.ap-northeast-3.compute.internal", address.replace('.', "-"));
+    let mut capture = lab.tcpdump("destination", &["icmp"]);
+    let (nat, own) = (name("10.0.2.149"), name("10.0.1.55"));
+    let ping = lab.exec("source", &["ping", "-c", "1", &own]);
+    assert!(ping.contains(&format!("64 bytes from {own} (10.0.1.55): icmp_seq=1")), "{ping}");
+    capture.until_count(2, |line| line.contains("ICMP echo"));
+    let lines: Vec<_> = capture.interrupt().into_iter().filter(|line| line.contains("ICMP echo")).collect();
+    assert!(without_time(&lines[0]).starts_with(&format!("IP {nat} > {own}: ICMP echo request")), "{lines:#?}");
+    assert!(without_time(&lines[1]).starts_with(&format!("IP {own} > {nat}: ICMP echo reply")), "{lines:#?}");
+    let traceroute = lab.exec("source", &["traceroute", &own]);
+    let hops: Vec<_> = traceroute.lines().skip(1).collect();
+    assert!(hops[0].starts_with(&format!(" 1  {nat} (10.0.2.149)  ")), "{traceroute}");
+    assert!(hops[1].starts_with(&format!(" 2  {own} (10.0.1.55)  ")), "{traceroute}");
+}
+
 /// The gateway's ports for 500 flows, in the order of the flows.
 fn ports_of_500_flows(lab: &Lab) -> Vec<u16> {
     let mut capture = lab.tcpdump("destination", &["-n", "udp", "and", "host", "10.0.2.149"]);
