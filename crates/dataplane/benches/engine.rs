@@ -5,13 +5,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use minivpc_dataplane::state::{NatKey, State};
 use minivpc_dataplane::{CAPACITY, Cache, Engine, Now, Sent, Snapshot, Tick, compile};
-use minivpc_model::{Peer, PortRange, RouteTarget, Traffic};
+use minivpc_model::{
+    HostedZone, HostedZoneId, Op, Origin, Peer, PortRange, RecordChange, RecordType, ResourceRecordSet, RouteTarget,
+    Tags, Traffic, VpcAttribute,
+};
 use minivpc_packet::VnetHeader;
 use minivpc_testkit::random::Random;
 use minivpc_testkit::{Article, Body, Packet, article};
@@ -248,6 +252,50 @@ fn of_walks() {
     row("first packet: the same with 490 routes, 300 rules each way", format!("{many:.0} ns"));
 }
 
+/// What a question by DNS costs with its answer. Each comes a millisecond after the one before, for that many an interface
+/// may ask.
+fn of_names() {
+    const QUESTIONS: u64 = 20_000;
+    let mut article = world(1, 0);
+    let (b, vpc) = (&mut article.builder, article.vpc);
+    b.apply(Op::ModifyVpcAttribute { vpc, attribute: VpcAttribute::DnsHostnames, value: true });
+    let (id, origin) = (HostedZoneId::from_seed(1), Origin::default());
+    let (name, vpcs, tags) = ("corp.example".to_owned(), [vpc].into(), Tags::default());
+    b.apply(Op::CreateHostedZone(HostedZone { id, name, vpcs, record_sets: BTreeMap::new(), tags, origin }));
+    for (label, kind, value) in [("app", RecordType::A, "10.0.1.10"), ("www", RecordType::Cname, "app.corp.example")] {
+        let (name, values) = (format!("{label}.corp.example"), vec![value.to_owned()]);
+        let change = RecordChange::Create(ResourceRecordSet { ttl: 60, values, origin });
+        b.apply(Op::ChangeResourceRecordSets { zone: id, name, kind, change });
+    }
+    let questions = [
+        ("an instance's name", "ip-10-0-1-55.ap-northeast-3.compute.internal"),
+        ("a name in a private zone", "app.corp.example"),
+        ("an alias there", "www.corp.example"),
+        ("no name there", "nobody.corp.example"),
+    ];
+    let mut lab = Lab::new(&article);
+    for (what, name) in questions {
+        let labels = name.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
+        let question: Vec<_> =
+            [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0].into_iter().chain(labels).chain([0, 0, 1, 0, 1]).collect();
+        let header = [40_000, 53, 8 + question.len() as u16, 0].map(u16::to_be_bytes).concat();
+        let packet =
+            Packet::to(Ipv4Addr::new(10, 0, 0, 2), Body::Other { protocol: 17, bytes: [header, question].concat() });
+        let port = lab.port(source(0));
+        let router = lab.snapshot.subnet(lab.snapshot.eni(port).subnet).router_mac.0;
+        let frame = packet.frame(source(0), lab.snapshot.eni(port).mac.0, router);
+        let asked = || {
+            let begin = processor_time();
+            for _ in 0..QUESTIONS {
+                lab.now = Now(lab.now.0 + 1_000_000);
+                assert_eq!(lab.send(port, &mut frame.clone()), Some(port), "it is answered");
+            }
+            (processor_time() - begin) as f64 / QUESTIONS as f64
+        };
+        row(&format!("a question by DNS and its answer: {what}"), format!("{:.0} ns", medians([asked])[0]));
+    }
+}
+
 /// A million flows: how they come, what they cost, and how they go.
 fn of_a_million() {
     const MILLION: usize = 1_000_000;
@@ -326,7 +374,8 @@ fn of_turns(what: &str, mut turns: Vec<u64>) {
 /// Of an argument only the part that it names: `cargo bench -p minivpc-dataplane -- walks`.
 fn main() {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let parts: [(&str, fn()); 3] = [("hits", of_hits), ("walks", of_walks), ("million", of_a_million)];
+    let parts: [(&str, fn()); 4] =
+        [("hits", of_hits), ("walks", of_walks), ("names", of_names), ("million", of_a_million)];
     for (name, part) in parts {
         if wanted.as_ref().is_none_or(|wanted| wanted == name) {
             part();
