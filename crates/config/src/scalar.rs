@@ -3,7 +3,6 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::Ipv4Addr;
-use std::str::FromStr;
 
 use ipnet::IpNet;
 use minivpc_model::{DomainNameServer, PortRange};
@@ -42,36 +41,25 @@ impl<'de, T: Scalar> Deserialize<'de> for Value<T> {
     }
 }
 
-impl Scalar for Ipv4Addr {
-    const EXPECTED: &'static str = "an IPv4 address such as 10.0.0.10";
+/// Those that the standard library reads.
+macro_rules! scalars {
+    ($($word:ty: $expected:literal;)*) => {$(
+        impl Scalar for $word {
+            const EXPECTED: &'static str = $expected;
 
-    fn read(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
+            fn read(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+        }
+    )*};
 }
 
-impl Scalar for u8 {
-    const EXPECTED: &'static str = "a number such as 3";
-
-    fn read(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-}
-
-impl Scalar for u16 {
-    const EXPECTED: &'static str = "a number such as 3";
-
-    fn read(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-}
-
-impl Scalar for u32 {
-    const EXPECTED: &'static str = "a number such as 300";
-
-    fn read(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
+scalars! {
+    Ipv4Addr: "an IPv4 address such as 10.0.0.10";
+    IpNet: "a block of addresses such as 10.0.0.0/16";
+    u8: "a number such as 3";
+    u16: "a number such as 3";
+    u32: "a number such as 300";
 }
 
 impl Scalar for DomainNameServer {
@@ -82,14 +70,6 @@ impl Scalar for DomainNameServer {
             "AmazonProvidedDNS" => Some(Self::AmazonProvided),
             address => address.parse().ok().map(Self::Address),
         }
-    }
-}
-
-impl Scalar for IpNet {
-    const EXPECTED: &'static str = "a block of addresses such as 10.0.0.0/16";
-
-    fn read(text: &str) -> Option<Self> {
-        IpNet::from_str(text).ok()
     }
 }
 

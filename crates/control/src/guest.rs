@@ -147,7 +147,7 @@ fn of_instance(world: &World, instance: &Instance) -> Result<Parts, Refusal> {
 
 /// As a client of DHCP would write it down (DHCP-2, DHCP-3).
 fn resolver_of(vpc: &Vpc, told: DhcpConfiguration) -> Option<Resolver> {
-    let servers: Vec<_> = told.domain_name_servers.iter().map(|server| server.address(vpc)).collect();
+    let servers: Vec<_> = told.domain_name_servers.iter().map(|server| server.address(vpc.resolver())).collect();
     (!servers.is_empty()).then_some(Resolver { servers, search: told.domain_name })
 }
 

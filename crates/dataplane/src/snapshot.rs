@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 use minivpc_model::{
-    HostId, InstanceId, InternetGatewayId, MacAddress, NatGatewayId, NetworkAclId, NetworkInterfaceId, Origin, Peer,
-    RouteTableId, RuleAction, SecurityGroupId, Serial, SubnetId, Traffic, VpnConnectionId, VpnGatewayId,
+    DhcpConfiguration, HostId, InstanceId, InternetGatewayId, MacAddress, NatGatewayId, NetworkAclId,
+    NetworkInterfaceId, Origin, Peer, RouteTableId, RuleAction, SecurityGroupId, Serial, SubnetId, Traffic,
+    VpnConnectionId, VpnGatewayId,
 };
 use minivpc_packet::Mac;
 use prefix_trie::PrefixMap;
@@ -182,25 +183,10 @@ pub struct Vpc {
     pub dns_support: bool,
     /// DNS-5.
     pub dns_hostnames: bool,
-    /// What its subnets tell by DHCP.
-    pub dhcp: Dhcp,
+    /// What its subnets tell by DHCP beside addresses; what is empty they don't tell (DHCP-1).
+    pub dhcp: DhcpConfiguration,
     /// The private hosted zones that its resolver knows; of two that hold a name, the more specific one comes first.
     pub hosted_zones: Vec<Arc<HostedZone>>,
-}
-
-/// What DHCP tells beside addresses (DHCP-1); what is empty it doesn't tell.
-#[derive(Debug, Default)]
-pub struct Dhcp {
-    /// Who knows names.
-    pub domain_name_servers: Vec<Ipv4Addr>,
-    /// What completes a name.
-    pub domain_name: Option<String>,
-    /// Who knows the time.
-    pub ntp_servers: Vec<Ipv4Addr>,
-    /// Who knows Windows' names.
-    pub netbios_name_servers: Vec<Ipv4Addr>,
-    /// How Windows asks for names.
-    pub netbios_node_type: Option<u8>,
 }
 
 /// A subnet.

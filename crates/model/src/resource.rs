@@ -191,11 +191,11 @@ pub enum DomainNameServer {
 }
 
 impl DomainNameServer {
-    /// Its address, for a VPC's instances.
+    /// Its address, for instances whose VPC's own resolver has this one.
     #[must_use]
-    pub fn address(self, vpc: &Vpc) -> Ipv4Addr {
+    pub fn address(self, resolver: Ipv4Addr) -> Ipv4Addr {
         match self {
-            Self::AmazonProvided => vpc.resolver(),
+            Self::AmazonProvided => resolver,
             Self::Address(address) => address,
         }
     }

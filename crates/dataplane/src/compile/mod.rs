@@ -136,14 +136,6 @@ fn name(tags: &Tags, id: impl ToString) -> String {
 
 impl Compiler<'_> {
     fn vpc(&self, vpc: &model::Vpc) -> Vpc {
-        let model::DhcpConfiguration {
-            domain_name_servers,
-            domain_name,
-            ntp_servers,
-            netbios_name_servers,
-            netbios_node_type,
-        } = self.world.dhcp_configuration(vpc);
-        let domain_name_servers = domain_name_servers.iter().map(|server| server.address(vpc)).collect();
         let known = self.world.hosted_zones_of(vpc).filter_map(|zone| self.hosted_zones.get(&zone.id));
         let mut hosted_zones: Vec<_> = known.cloned().collect();
         hosted_zones.sort_by_key(|zone| std::cmp::Reverse(zone.labels()));
@@ -153,7 +145,7 @@ impl Compiler<'_> {
             domain: vpc.domain(),
             dns_support: vpc.dns_support,
             dns_hostnames: vpc.dns_hostnames,
-            dhcp: Dhcp { domain_name_servers, domain_name, ntp_servers, netbios_name_servers, netbios_node_type },
+            dhcp: self.world.dhcp_configuration(vpc),
             hosted_zones,
         }
     }

@@ -55,14 +55,15 @@ pub fn answer(snapshot: &Snapshot, eni: &Eni, question: &[u8]) -> Result<Option<
         option(DhcpOption::SubnetMask(subnet.cidr.netmask()));
         option(DhcpOption::Router(vec![subnet.router]));
         let dhcp = &snapshot.vpc(subnet.vpc).dhcp;
+        let names = dhcp.domain_name_servers.iter().map(|server| server.address(subnet.resolver)).collect();
         type Tells = fn(Vec<Ipv4Addr>) -> DhcpOption;
-        let servers: [(&[Ipv4Addr], Tells); 3] = [
-            (&dhcp.domain_name_servers, DhcpOption::DomainNameServer),
-            (&dhcp.ntp_servers, DhcpOption::NtpServers),
-            (&dhcp.netbios_name_servers, DhcpOption::NetBiosNameServers),
+        let servers: [(Vec<_>, Tells); 3] = [
+            (names, DhcpOption::DomainNameServer),
+            (dhcp.ntp_servers.clone(), DhcpOption::NtpServers),
+            (dhcp.netbios_name_servers.clone(), DhcpOption::NetBiosNameServers),
         ];
         for (addresses, tells) in servers.into_iter().filter(|(addresses, _)| !addresses.is_empty()) {
-            option(tells(addresses.to_vec()));
+            option(tells(addresses));
         }
         if let Some(domain) = &dhcp.domain_name {
             option(DhcpOption::DomainName(domain.clone()));

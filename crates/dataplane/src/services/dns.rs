@@ -1,7 +1,8 @@
 //! AWS's resolver of a VPC: what it knows, and how it says so (DNS-1 to DNS-7).
 //!
 //! It knows instances' names and addresses and private hosted zones, if the VPC's attributes say so, and the hosts of the
-//! lab's internet; it asks nobody. Names of instances are made of addresses, so whether there is such an instance doesn't matter (DNS-4).
+//! lab's internet; it asks nobody. Names of instances are made of addresses, so whether there is such an instance doesn't
+//! matter (DNS-4).
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,6 +10,7 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, PTR, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
+use super::hosted_zone::{Known, absolute, is_in, labels};
 use crate::snapshot::{Snapshot, Vpc};
 
 /// Seconds.
@@ -26,18 +28,6 @@ pub enum Transport {
 
 /// Aliases on the way to an answer; who has more of them has a loop.
 const ALIASES: usize = 8;
-
-/// What the resolver knows of a name. Who says that there is nothing says for how long that holds (RFC 2308).
-pub(super) enum Known {
-    /// Records.
-    Is(Vec<Record>),
-    /// It is another name for this one.
-    Alias(Record, Name),
-    /// There is such a name, but nothing of this type.
-    NoData(Option<Record>),
-    /// There is none.
-    Nothing(Option<Record>),
-}
 
 /// The answer to a question of somebody in a VPC, a number; none to what is no question.
 pub fn answer(snapshot: &Snapshot, vpc: u16, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
@@ -200,20 +190,6 @@ fn start_of_authority(zone: &str) -> Option<Record> {
     let [server, mailbox] = [absolute(&format!("ns0.{zone}"))?, absolute("hostmaster.amazon.com")?];
     let soa = SOA::new(server, mailbox, 1, 3600, 3600, 3600, TTL);
     Some(Record::from_rdata(absolute(zone)?, TTL, RData::SOA(soa)))
-}
-
-/// A name that isn't completed by anything, as zones hold it: without the dot at its end.
-pub(super) fn absolute(name: &str) -> Option<Name> {
-    Name::from_ascii(format!("{name}.")).ok()
-}
-
-/// Is a name a zone's own, or below?
-pub(super) fn is_in(name: &str, zone: &str) -> bool {
-    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-}
-
-pub(super) fn labels(name: &str) -> usize {
-    name.split('.').count()
 }
 
 /// `10-0-1-55`.

@@ -6,8 +6,6 @@ use hickory_proto::rr::rdata::{CNAME, NS, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use minivpc_model as model;
 
-use super::dns::{Known, absolute, is_in, labels};
-
 /// For how long others may keep who serves a zone, seconds; Route 53's value.
 const NS_TTL: u32 = 172_800;
 /// For how long they may keep that there is nothing, seconds; Route 53's value.
@@ -16,6 +14,18 @@ const SOA_TTL: u32 = 900;
 const SERVERS: [&str; 4] =
     ["ns-0.awsdns-00.com", "ns-512.awsdns-00.net", "ns-1024.awsdns-00.org", "ns-1536.awsdns-00.co.uk"];
 const MAILBOX: &str = "awsdns-hostmaster.amazon.com";
+
+/// What is known of a name. Who says that there is nothing says for how long that holds (RFC 2308).
+pub(super) enum Known {
+    /// Records.
+    Is(Vec<Record>),
+    /// It is another name for this one.
+    Alias(Record, Name),
+    /// There is such a name, but nothing of this type.
+    NoData(Option<Record>),
+    /// There is none.
+    Nothing(Option<Record>),
+}
 
 /// A private hosted zone.
 #[derive(Debug)]
@@ -107,4 +117,18 @@ impl HostedZone {
         }
         None
     }
+}
+
+/// A name that isn't completed by anything, as zones hold it: without the dot at its end.
+pub(super) fn absolute(name: &str) -> Option<Name> {
+    Name::from_ascii(format!("{name}.")).ok()
+}
+
+/// Is a name a zone's own, or below?
+pub(super) fn is_in(name: &str, zone: &str) -> bool {
+    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+pub(super) fn labels(name: &str) -> usize {
+    name.split('.').count()
 }
