@@ -187,6 +187,14 @@ fn user_data_are_run_at_the_first_start_and_read_at_any() {
     let plan = lab.apply(&LAB.replace("exit 3", "exit 4"));
     assert!(plan.contains("made anew: other user data"), "{plan}");
     prints(&format!("{}{commands}", script.replace('3', "4")));
+    // AWS changes those of stopped instances, whose first start is over.
+    lab.ask(&["stop", "one"]);
+    let plan = lab.apply(&LAB.replace("exit 3", "exit 5"));
+    assert!(plan.contains("ModifyInstanceAttribute") && plan.contains("1 change"), "{plan}");
+    assert_eq!(lab.json(&["status"])["instances"][0]["state"], "stopped");
+    lab.ask(&["start", "one"]);
+    prints(commands);
+    assert!(read(&lab, "one", "user-data").contains("exit 5"));
 }
 
 #[test]
@@ -212,6 +220,17 @@ openssl dgst -sha256 -verify key -signature signature document
 #[test]
 fn imds_5_who_holds_connections_or_talks_nonsense_keeps_nobody_else_up() {
     let lab = lab_or_skip!(LAB);
+    let count = r#"
+import select, socket
+held = [socket.create_connection(("169.254.169.254", 80), 5) for _ in range(40)]
+closed = set()
+while len(closed) < 8:
+    ready = select.select([s for s in held if s not in closed], [], [], 9)[0]
+    assert ready, f"only {len(closed)} were closed"
+    closed |= {s for s in ready if s.recv(1) == b""}
+assert not select.select([s for s in held if s not in closed], [], [], 0)[0], "more were closed"
+"#;
+    lab.exec("one", &["python3", "-c", count]);
     let hold = r#"
 import os, socket
 held = []

@@ -122,6 +122,16 @@ fn dhcp_1_dhcp_3_another_set_is_heard_of_by_who_asks_again_or_starts_again() {
     let told = resolver("client");
     assert!(told.contains("nameserver 10.1.0.2") && told.contains("search ap-northeast-1.compute.internal"), "{told}");
     assert_eq!(name("client"), is("ip-10-1-0-10.ap-northeast-1.compute.internal"));
+
+    let nobody = SERVICES.replace("    domain_name_servers: [10.1.0.53]\n", "");
+    lab.apply(&(nobody + "internet: { hosts: { example.com: { address: 93.184.216.34 } } }\n"));
+    lab.ask(&["restart", "client"]);
+    let told = resolver("client");
+    assert!(told.contains("search corp.example") && !told.contains("nameserver"), "{told}");
+    let unknown = lab.run("client", &["getent", "hosts", "example.com"]);
+    assert_eq!(unknown.status.code(), Some(2), "nobody tells it names");
+    let unknown = lab.run("bare", &["getent", "hosts", "example.com"]);
+    assert_eq!(unknown.status.code(), Some(2), "nor one that hasn't asked by DHCP yet");
 }
 
 /// What a guest has at the end that only a client of DHCP has told it: address, route, MTU.

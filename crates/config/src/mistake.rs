@@ -46,9 +46,9 @@ const NOT_YET: &[&str] = &[
     "ipv6_cidr",
     "prefix_list",
     "prefix_lists",
+    "public_hosted_zones",
     "secondary_cidrs",
     "transit_gateways",
-    "public_hosted_zones",
     "vpc_endpoints",
     "vpc_peering_connections",
 ];

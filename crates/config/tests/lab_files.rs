@@ -207,6 +207,14 @@ fn aws_refusals_show_the_value_at_fault() {
             "InvalidParameterValue: 65 isn't a hop limit",
         ),
         (
+            changed(
+                "public_ip: true",
+                "metadata_options: { instance_metadata_tags: enabled }, tags: { 'cost center': a }",
+            ),
+            "source",
+            "InvalidParameterValue: 'cost center' is not a valid tag key.",
+        ),
+        (
             changed("public_ip: true", &format!("user_data: '{}'", "x".repeat(16_385))),
             &long,
             "InvalidParameterValue: User data is limited to 16384 bytes",

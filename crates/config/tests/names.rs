@@ -21,6 +21,7 @@ private_hosted_zones:
     vpcs: [ blue ]
     records:
       '@': { TXT: [ '\"hello\"' ] }
+      octal: { TXT: [ '\"caf\\303\\251\" \"\\\"\\\\\"' ] }
       app: { A: [ 10.0.0.10, 10.0.0.11 ], AAAA: [ '2001:db8::1' ], ttl: 60 }
       WWW.corp.example: { CNAME: [ app.corp.example ] }
       out.corp.example.: { CNAME: [ www.example.com. ] }
@@ -40,12 +41,21 @@ fn names_of_records_are_the_zones_own_or_completed_by_it() {
     let names: Vec<_> = zone.record_sets.keys().map(String::as_str).collect();
     assert_eq!(
         names,
-        ["*.dev.corp.example", "app.corp.example", "corp.example", "out.corp.example", "www.corp.example"]
+        [
+            "*.dev.corp.example",
+            "app.corp.example",
+            "corp.example",
+            "octal.corp.example",
+            "out.corp.example",
+            "www.corp.example"
+        ]
     );
     assert_eq!(zone.record_set("app.corp.example", RecordType::Aaaa).unwrap().ttl, 60);
     assert_eq!(zone.record_set("www.corp.example", RecordType::Cname).unwrap().ttl, 300);
     let place = lab.place(zone.record_set("app.corp.example", RecordType::A).unwrap().origin).unwrap();
-    assert_eq!(place.line, 15);
+    assert_eq!(place.line, 16);
+    let octal = &zone.record_set("octal.corp.example", RecordType::Txt).unwrap().values[0];
+    assert_eq!(RecordType::Txt.parse(octal).unwrap().to_string(), "café\"\\", "as Route 53 reads it");
 }
 
 #[test]
@@ -95,7 +105,7 @@ fn what_aws_refuses_is_shown_where_it_stands() {
             "out.corp.example.:",
             "a.*.b:",
             "www.example.com.",
-            "InvalidChangeBatch: RRSet with DNS name a.*.b.corp.example.",
+            "InvalidChangeBatch: 'a.*.b.corp.example' isn't supported here",
         ),
         ("out.corp.example.:", "www:", "www.example.com.", "InvalidChangeBatch: Tried to create resource record set"),
         ("[ www.example.com. ]", "[ a.example, b.example ]", "b.example", "InvalidChangeBatch: RRSet of type CNAME"),
@@ -137,11 +147,19 @@ fn what_aws_refuses_is_shown_where_it_stands() {
             "InvalidChangeBatch: Invalid Resource Record: Value should be enclosed in quotation marks",
         ),
         (text, "'\"hello'", "'\"hello'", "InvalidChangeBatch"),
-        (text, &long, &long, "InvalidChangeBatch: Invalid Resource Record: Value is too long"),
+        (
+            text,
+            &long,
+            &long,
+            "InvalidChangeBatch: Invalid Resource Record: Value is not text between quotation marks, up to 255 bytes",
+        ),
         ("{ TXT: [ '\"hello\"' ] }", "{ ttl: 5 }", "'@'", "'@' has no records"),
         ("ttl: 60", "ttl: 3000000000", "3000000000", "InvalidChangeBatch"),
-        ("TXT", "NS", "NS", "'NS' isn't supported here yet"),
-        ("TXT", "text", "text", "there is no key 'text' here"),
+        (text, "'\"a\" b'", "'\"a\" b'", "InvalidChangeBatch"),
+        (text, "'\"\\9\"'", "'\"\\9\"'", "InvalidChangeBatch"),
+        ("[ 10.0.0.10, 10.0.0.11 ]", "[ 10.0.0.1;x ]", "10.0.0.1;x", "InvalidChangeBatch"),
+        ("{ TXT: [ '\"hello\"' ] }", "{ NS: [ a ] }", "NS", "'NS' isn't supported here yet"),
+        ("{ TXT: [ '\"hello\"' ] }", "{ text: [ a ] }", "text", "there is no key 'text' here"),
         (
             "Z1D633PJN98FT9",
             "zone-1",

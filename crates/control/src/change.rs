@@ -189,8 +189,7 @@ impl Words<'_> {
                 self.line("~", "AssociateDhcpOptions", vpc, what)
             }
             Op::CreateHostedZone(new) => {
-                let vpcs: Vec<_> = new.vpcs.iter().map(|vpc| self.name(vpc)).collect();
-                self.line("+", "CreateHostedZone", &new.id, format!("{} for {}", new.name, vpcs.join(", ")))
+                self.line("+", "CreateHostedZone", &new.id, format!("{} for {}", new.name, self.name(&new.vpc)))
             }
             Op::DeleteHostedZone(id) => self.line("-", "DeleteHostedZone", id, none()),
             Op::AssociateVpcWithHostedZone { zone, vpc } => {
@@ -315,6 +314,10 @@ impl Words<'_> {
             Op::ModifyAssociatePublicIp { instance, associate } => {
                 let what = format!("public address {}", if *associate { "wanted" } else { "not wanted" });
                 self.line("~", "ModifyNetworkInterfaceAttribute", instance, what)
+            }
+            Op::ModifyUserData { instance, .. } => {
+                let what = "other user data, which are not run: its first start is over".to_owned();
+                self.line("~", "ModifyInstanceAttribute", instance, what)
             }
             Op::ModifyInstanceMetadataOptions { instance, options } => {
                 let word = |on: bool| if on { "enabled" } else { "disabled" };

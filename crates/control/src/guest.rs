@@ -111,7 +111,7 @@ pub(crate) fn spec(lab: &Lab, directory: &Path, id: GuestId, backend: Backend) -
         GuestNetwork::Amazon => (Setup::All, resolver),
         GuestNetwork::Plain => (Setup::First, resolver),
         // Its client of DHCP writes down who knows names.
-        GuestNetwork::Dhcp => (Setup::Links, None),
+        GuestNetwork::Dhcp => (Setup::Links, Some(Resolver::default())),
     };
     let (name, control) = (String::new(), control.then(|| directory.to_owned()));
     Ok(GuestSpec { name, hostname, default_ttl, sysctls, interfaces, backend, resolver, setup, control, block: None })
@@ -130,7 +130,7 @@ fn of_instance(world: &World, instance: &Instance) -> Result<Parts, Refusal> {
         if device_index == 0 {
             let vpc = world.vpc(subnet.vpc)?;
             hostname = world.name_of_instance_at(vpc, eni.private_ip);
-            resolver = resolver_of(vpc, world.dhcp_configuration(vpc));
+            resolver = Some(resolver_of(vpc, world.dhcp_configuration(vpc)));
         }
         interfaces.push(InterfaceSpec {
             name: format!("eth{device_index}"),
@@ -146,9 +146,9 @@ fn of_instance(world: &World, instance: &Instance) -> Result<Parts, Refusal> {
 }
 
 /// As a client of DHCP would write it down (DHCP-2, DHCP-3).
-fn resolver_of(vpc: &Vpc, told: DhcpConfiguration) -> Option<Resolver> {
-    let servers: Vec<_> = told.domain_name_servers.iter().map(|server| server.address(vpc.resolver())).collect();
-    (!servers.is_empty()).then_some(Resolver { servers, search: told.domain_name })
+fn resolver_of(vpc: &Vpc, told: DhcpConfiguration) -> Resolver {
+    let servers = told.domain_name_servers.iter().map(|server| server.address(vpc.resolver())).collect();
+    Resolver { servers, search: told.domain_name }
 }
 
 /// A host is alone on its link. Its router has the next address in a block of two (RFC 3021), or in a site its own one,

@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,8 +12,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use minivpc_dataplane::state::{NatKey, State};
 use minivpc_dataplane::{CAPACITY, Cache, Engine, Now, Sent, Snapshot, Tick, compile};
 use minivpc_model::{
-    HostedZone, HostedZoneId, Op, Origin, Peer, PortRange, RecordChange, RecordType, ResourceRecordSet, RouteTarget,
-    Tags, Traffic, VpcAttribute,
+    CreateHostedZone, HostedZoneId, Op, Origin, Peer, PortRange, RecordChange, RecordType, ResourceRecordSet,
+    RouteTarget, Tags, Traffic, VpcAttribute,
 };
 use minivpc_packet::VnetHeader;
 use minivpc_testkit::random::Random;
@@ -260,8 +259,8 @@ fn of_names() {
     let (b, vpc) = (&mut article.builder, article.vpc);
     b.apply(Op::ModifyVpcAttribute { vpc, attribute: VpcAttribute::DnsHostnames, value: true });
     let (id, origin) = (HostedZoneId::from_seed(1), Origin::default());
-    let (name, vpcs, tags) = ("corp.example".to_owned(), [vpc].into(), Tags::default());
-    b.apply(Op::CreateHostedZone(HostedZone { id, name, vpcs, record_sets: BTreeMap::new(), tags, origin }));
+    let (name, tags) = ("corp.example".to_owned(), Tags::default());
+    b.apply(Op::CreateHostedZone(CreateHostedZone { id, name, vpc, tags, origin }));
     for (label, kind, value) in [("app", RecordType::A, "10.0.1.10"), ("www", RecordType::Cname, "app.corp.example")] {
         let (name, values) = (format!("{label}.corp.example"), vec![value.to_owned()]);
         let change = RecordChange::Create(ResourceRecordSet { ttl: 60, values, origin });

@@ -282,7 +282,15 @@ impl Engine {
         self.count(snapshot, packet, &steps.0, verdict);
         let verdict = match verdict {
             Verdict::Deliver { port: to, .. } if snapshot.port(to) == Port::Services => {
-                self.allowance(snapshot, now, port).map_or_else(Verdict::Drop, |()| verdict)
+                match self.allowance(snapshot, now, port, packet) {
+                    Ok(()) => verdict,
+                    Err(reason) => {
+                        if let Some(armed) = &snapshot.armed {
+                            armed.dropped(reason, steps.dropper(snapshot, port), sent.frame);
+                        }
+                        Verdict::Drop(reason)
+                    }
+                }
             }
             _ => verdict,
         };
@@ -403,8 +411,11 @@ impl Engine {
                 Ok(None) => return,
                 Err(reason) => {
                     let (by, sender) = (by.map(|step| step.component(snapshot)), Component::at(snapshot, port));
-                    let subject = Subject::Packet(packet.headers);
-                    return self.drops.count(reason, by.unwrap_or(sender), subject, sender, now);
+                    let (by, subject) = (by.unwrap_or(sender), Subject::Packet(packet.headers));
+                    if let Some(armed) = &snapshot.armed {
+                        armed.dropped(reason, by, frame);
+                    }
+                    return self.drops.count(reason, by, subject, sender, now);
                 }
             },
             Answer::TimeExceeded { .. } | Answer::FragmentationNeeded { .. } => return,
@@ -421,8 +432,8 @@ impl Engine {
 
 impl Engine {
     /// Counts a packet from a port to the services of its subnet (DNS-2).
-    fn allowance(&self, snapshot: &Snapshot, now: Now, port: u16) -> Result<(), DropReason> {
-        let asks = self.state.tracking(snapshot.serial(port)).asks(now.tick());
+    fn allowance(&self, snapshot: &Snapshot, now: Now, port: u16, packet: &Parsed) -> Result<(), DropReason> {
+        let asks = self.state.tracking(snapshot.serial(port)).asks(now.tick(), packet.wire_packets);
         asks.then_some(()).ok_or(DropReason::ServiceAllowance)
     }
 
@@ -435,7 +446,7 @@ impl Engine {
         service: Service,
         (packet, frame): (&Parsed, &[u8]),
     ) -> Result<Option<Said>, DropReason> {
-        self.allowance(snapshot, now, port)?;
+        self.allowance(snapshot, now, port, packet)?;
         let (question, time) = (&frame[packet.l4 + UDP_HEADER..packet.end], self.began + Duration::from_nanos(now.0));
         service.answer(snapshot, port, &packet.headers, question, time)
     }

@@ -72,9 +72,14 @@ impl Engine {
             // An appliance answers nothing that it forwards.
             (Verdict::Deliver { port, .. }, Some(kind)) if snapshot.has(port, there.last.flow.dst) => {
                 let answer = Probe { kind, ttl: None, ..*probe };
-                let flow = there.last.flow.reversed();
-                let by = leaves_by(snapshot, port, flow.dst);
-                Some(self.journey(snapshot, now, by, flow, &answer, &there.changes))
+                let back = there.last.flow.reversed();
+                let by = leaves_by(snapshot, port, back.dst);
+                let mut back = self.journey(snapshot, now, by, back, &answer, &there.changes);
+                if snapshot.port(port) == Port::Services {
+                    // The address by which they were called is between them and the network.
+                    back.sent.flow = flow.reversed();
+                }
+                Some(back)
             }
             _ => None,
         };

@@ -54,6 +54,7 @@ pub enum ErrorCode {
     RouteLimitExceeded,
     RulesPerSecurityGroupLimitExceeded,
     SecurityGroupsPerInterfaceLimitExceeded,
+    VpcAssociationNotFound,
 }
 
 impl ErrorCode {
@@ -111,6 +112,7 @@ impl ErrorCode {
             Self::RouteLimitExceeded => "RouteLimitExceeded",
             Self::RulesPerSecurityGroupLimitExceeded => "RulesPerSecurityGroupLimitExceeded",
             Self::SecurityGroupsPerInterfaceLimitExceeded => "SecurityGroupsPerInterfaceLimitExceeded",
+            Self::VpcAssociationNotFound => "VPCAssociationNotFound",
         }
     }
 }

@@ -111,7 +111,7 @@ impl Vpc {
     /// What an instance with this address is called (SEED-11).
     #[must_use]
     pub fn private_dns_name(&self, address: Ipv4Addr) -> String {
-        format!("ip-{}.{}", dashed(address), self.domain())
+        format!("{}.{}", host_name(address), self.domain())
     }
 
     /// The domain of public addresses' names (DNS-6).
@@ -131,7 +131,13 @@ impl Vpc {
     }
 }
 
-pub(crate) fn dashed(address: Ipv4Addr) -> String {
+/// What an instance with this address is called in whichever domain (DHCP-3): `ip-10-0-1-55`.
+#[must_use]
+pub fn host_name(address: Ipv4Addr) -> String {
+    format!("ip-{}", dashed(address))
+}
+
+fn dashed(address: Ipv4Addr) -> String {
     address.to_string().replace('.', "-")
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
-use crate::resource::{dashed, *};
+use crate::resource::*;
 
 /// All resources of a lab. Reading is free; changing goes through [`World::apply`](crate::World::apply).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -128,7 +128,7 @@ impl World {
     pub fn name_of_instance_at(&self, vpc: &Vpc, address: Ipv4Addr) -> String {
         let told = self.dhcp_configuration(vpc).domain_name;
         match told.as_deref().and_then(|domains| domains.split_whitespace().next()) {
-            Some(domain) => format!("ip-{}.{domain}", dashed(address)),
+            Some(domain) => format!("{}.{domain}", host_name(address)),
             None => vpc.private_dns_name(address),
         }
     }

@@ -1,6 +1,5 @@
 //! Random worlds and packets: valid by construction, nasty on purpose, and the same for the same seed.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
@@ -112,19 +111,12 @@ fn names(random: &mut Random, b: &mut Builder) {
             let rival = |zone: &HostedZone| zone.name == domain && zone.vpcs.contains(vpc);
             random.one_in(2) && !b.world.hosted_zones().any(rival)
         });
-        let known: BTreeSet<_> = known.collect();
-        if known.is_empty() {
-            continue;
-        }
-        let zone = HostedZone {
-            id,
-            name: domain.to_owned(),
-            vpcs: known,
-            record_sets: BTreeMap::new(),
-            tags: Tags::default(),
-            origin: Origin::default(),
-        };
-        b.apply(Op::CreateHostedZone(zone));
+        let known: Vec<_> = known.collect();
+        let mut known = known.into_iter();
+        let Some(vpc) = known.next() else { continue };
+        let (name, tags, origin) = (domain.to_owned(), Tags::default(), Origin::default());
+        b.apply(Op::CreateHostedZone(CreateHostedZone { id, name, vpc, tags, origin }));
+        known.for_each(|vpc| b.apply(Op::AssociateVpcWithHostedZone { zone: id, vpc }));
         for label in ["a", "b.c", "*"] {
             if random.one_in(2) {
                 continue;

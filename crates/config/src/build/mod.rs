@@ -531,7 +531,7 @@ fn v4(cidr: &Spanned<Cidr>) -> Result<Ipv4Net, Mistake> {
 fn tags(name: &Spanned<String>, more: &file::Tags) -> Result<Tags, Mistake> {
     if name.value.is_empty() || name.value.contains('/') {
         let message = format!("'{}' can't be the name of a resource", name.value);
-        return Err(Mistake::new(at(name), message).help("give it a name without '/'"));
+        return Err(Mistake::new(at(name), message).help("a name is a text without '/'"));
     }
     if more.contains_key("Name") {
         let message = format!("'{}' has a Name tag beside its name", name.value);

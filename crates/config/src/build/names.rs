@@ -1,7 +1,5 @@
 //! Who knows names: sets of DHCP options, private hosted zones.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use minivpc_model::*;
 use serde_saphyr::Spanned;
 
@@ -50,11 +48,10 @@ impl Builder<'_> {
             let mistake = Mistake::new(at(key), format!("'{}' is a private zone of no VPC", key.value));
             return Err(mistake.help("name those whose resolvers know it: `vpcs: [ NAME ]`"));
         };
-        let new = HostedZone {
+        let new = CreateHostedZone {
             id,
             name: name.clone(),
-            vpcs: BTreeSet::from([found(first, self.world().find_vpc(None, &first.value))?]),
-            record_sets: BTreeMap::new(),
+            vpc: found(first, self.world().find_vpc(None, &first.value))?,
             tags: tags(key, &zone.tags)?,
             origin: self.origin(at(key)),
         };
@@ -116,7 +113,7 @@ fn name_in(zone: &str, written: &str) -> String {
     match name.strip_suffix('.') {
         Some(absolute) => absolute.to_owned(),
         None if name == "@" => zone.to_owned(),
-        None if name == zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.')) => name,
+        None if is_in_domain(&name, zone) => name,
         None => format!("{name}.{zone}"),
     }
 }

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use dhcproto::v4::{DhcpOption, HType, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable};
 
+use minivpc_model::host_name;
+
 use super::Said;
 use crate::drop::DropReason;
 use crate::snapshot::{Eni, INTERFACE_MTU, Snapshot};
@@ -71,7 +73,7 @@ pub fn answer(snapshot: &Snapshot, eni: &Eni, question: &[u8]) -> Result<Option<
         if let Some(kind) = dhcp.netbios_node_type {
             option(DhcpOption::NetBiosNodeType(kind.into()));
         }
-        option(DhcpOption::Hostname(format!("ip-{}", address.to_string().replace('.', "-"))));
+        option(DhcpOption::Hostname(host_name(address)));
         option(DhcpOption::InterfaceMtu(INTERFACE_MTU));
         if asked != MessageType::Inform {
             option(DhcpOption::AddressLeaseTime(LEASE));

@@ -10,7 +10,9 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, PTR, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
-use super::hosted_zone::{Known, absolute, is_in, labels};
+use minivpc_model::{host_name, is_in_domain};
+
+use super::hosted_zone::{Known, absolute, labels};
 use crate::snapshot::{Snapshot, Vpc};
 
 /// Seconds.
@@ -102,11 +104,16 @@ impl Asker<'_> {
     fn look_up(&self, asked: &Name, wanted: RecordType) -> Known {
         let text = asked.to_lowercase().to_ascii();
         let name = text.trim_end_matches('.');
+        // Of labels that hold a dot, or what else must be written so, nobody's names are made.
+        if name.contains('\\') {
+            return Known::Nothing(None);
+        }
+        let own = self.own_zone(name);
         let hosted = self.vpc.hosted_zones.iter().find(|zone| zone.has(name));
-        if let Some(zone) = hosted.filter(|zone| zone.labels() >= self.labels_of_own_zone(name)) {
+        if let Some(zone) = hosted.filter(|zone| zone.labels() >= own.map_or(0, labels)) {
             return zone.look_up(asked, name, wanted);
         }
-        let soa = || is_in(name, &self.vpc.domain).then(|| start_of_authority(&self.vpc.domain))?;
+        let soa = own.and_then(start_of_authority);
         let found = match name.strip_suffix(".in-addr.arpa") {
             Some(reversed) => {
                 let found = address_of_reversed(reversed).and_then(|address| self.name_of(address));
@@ -117,26 +124,44 @@ impl Asker<'_> {
                 address.or_else(|| self.host(name)).map(|address| RData::A(A(address)))
             }
         };
-        match found {
-            None => Known::Nothing(soa()),
-            Some(data) if wanted == data.record_type() || wanted == RecordType::ANY => {
+        match (found, soa) {
+            (Some(data), _) if wanted == data.record_type() || wanted == RecordType::ANY => {
                 Known::Is(vec![Record::from_rdata(asked.clone(), TTL, data)])
             }
-            Some(_) => Known::NoData(soa()),
+            (Some(_), soa) => Known::NoData(soa),
+            (None, Some(soa)) if wanted == RecordType::SOA && own == Some(name) => Known::Is(vec![soa]),
+            (None, soa) if self.is_above_others(name) => Known::NoData(soa),
+            (None, soa) => Known::Nothing(soa),
         }
     }
 
-    /// Of the zone of AWS's own that a name is in, if there is one: instances' names, and private addresses (RFC 1918).
-    fn labels_of_own_zone(&self, name: &str) -> usize {
-        let Some(reversed) = name.strip_suffix(".in-addr.arpa") else {
-            return if is_in(name, &self.vpc.domain) { labels(&self.vpc.domain) } else { 0 };
+    /// The zone of AWS's own that a name is in, if such names are on: instances' private names and public ones, and
+    /// private addresses (RFC 1918).
+    fn own_zone<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        let [private, public] = [&self.vpc.domain, &self.vpc.public_domain].map(String::as_str);
+        let zone = [private, public].into_iter().find(|zone| is_in_domain(name, zone));
+        let reverse = || {
+            let mut bytes = name.strip_suffix(".in-addr.arpa")?.rsplit('.').map(|byte| byte.parse().unwrap_or(0_u8));
+            match (bytes.next(), bytes.next()) {
+                (Some(10), _) => Some(last_labels(name, 3)),
+                (Some(172), Some(16..32)) | (Some(192), Some(168)) => Some(last_labels(name, 4)),
+                _ => None,
+            }
         };
-        let mut bytes = reversed.rsplit('.').map(|byte| byte.parse().unwrap_or(0_u8));
-        match (bytes.next(), bytes.next()) {
-            (Some(10), _) => 3,
-            (Some(172), Some(16..32)) | (Some(192), Some(168)) => 4,
-            _ => 0,
-        }
+        zone.or_else(reverse).filter(|_| self.vpc.dns_hostnames)
+    }
+
+    /// Is there nothing of this name, but something below it (RFC 8020)?
+    fn is_above_others(&self, name: &str) -> bool {
+        let domains = [&self.vpc.domain, &self.vpc.public_domain];
+        let own = self.vpc.dns_hostnames && domains.iter().any(|domain| is_in_domain(domain, name));
+        let some_bytes = |reversed: &str| {
+            let mut bytes = reversed.split('.');
+            bytes.clone().count() < 4 && bytes.all(|byte| byte.parse::<u8>().is_ok())
+        };
+        let reversed = self.own_zone(name).and_then(|_| name.strip_suffix(".in-addr.arpa"));
+        let mut hosts = self.snapshot.hosts.iter().filter(|host| host.site.is_none());
+        own || reversed.is_some_and(some_bytes) || hosts.any(|host| is_in_domain(&host.name.to_ascii_lowercase(), name))
     }
 
     /// DNS-3, DNS-4.
@@ -173,10 +198,10 @@ impl Asker<'_> {
 
     /// DNS-7.
     fn name_of(&self, address: Ipv4Addr) -> Option<String> {
-        let dashed = address.to_string().replace('.', "-");
         if self.is_named(address) {
-            return Some(format!("ip-{dashed}.{}", self.vpc.domain));
+            return Some(format!("{}.{}", host_name(address), self.vpc.domain));
         }
+        let dashed = address.to_string().replace('.', "-");
         if self.public_name(&format!("ec2-{dashed}.{}", self.vpc.public_domain)).is_some() {
             return Some(format!("ec2-{dashed}.{}", self.vpc.public_domain));
         }
@@ -190,6 +215,11 @@ fn start_of_authority(zone: &str) -> Option<Record> {
     let [server, mailbox] = [absolute(&format!("ns0.{zone}"))?, absolute("hostmaster.amazon.com")?];
     let soa = SOA::new(server, mailbox, 1, 3600, 3600, 3600, TTL);
     Some(Record::from_rdata(absolute(zone)?, TTL, RData::SOA(soa)))
+}
+
+/// The end of a name that has at least so many labels.
+fn last_labels(name: &str, count: usize) -> &str {
+    name.rmatch_indices('.').nth(count - 1).map_or(name, |(dot, _)| &name[dot + 1..])
 }
 
 /// `10-0-1-55`.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use hickory_proto::rr::rdata::{CNAME, NS, SOA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use minivpc_model as model;
+use minivpc_model::{self as model, is_in_domain};
 
 /// For how long others may keep who serves a zone, seconds; Route 53's value.
 const NS_TTL: u32 = 172_800;
@@ -62,7 +62,7 @@ impl HostedZone {
             let data: Vec<_> = set.values.iter().filter_map(|value| kind.parse(value)).collect();
             names.entry(name.to_owned()).or_default().push(RecordSet { ttl: set.ttl, data });
             let mut below = name;
-            while let Some((_, above)) = below.split_once('.').filter(|(_, above)| is_in(above, &zone.name)) {
+            while let Some((_, above)) = below.split_once('.').filter(|(_, above)| is_in_domain(above, &zone.name)) {
                 names.entry(above.to_owned()).or_default();
                 below = above;
             }
@@ -78,7 +78,7 @@ impl HostedZone {
 
     /// Is a name its own, or below?
     pub(super) fn has(&self, name: &str) -> bool {
-        is_in(name, &self.name)
+        is_in_domain(name, &self.name)
     }
 
     pub(crate) fn labels(&self) -> usize {
@@ -122,11 +122,6 @@ impl HostedZone {
 /// A name that isn't completed by anything, as zones hold it: without the dot at its end.
 pub(super) fn absolute(name: &str) -> Option<Name> {
     Name::from_ascii(format!("{name}.")).ok()
-}
-
-/// Is a name a zone's own, or below?
-pub(super) fn is_in(name: &str, zone: &str) -> bool {
-    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 pub(super) fn labels(name: &str) -> usize {

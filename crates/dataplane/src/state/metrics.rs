@@ -116,15 +116,15 @@ pub struct Tracking {
 const SERVICES_A_SECOND: u64 = 1024;
 
 impl Tracking {
-    /// Counts a packet to a service of the subnet; false if it is one too many in this second.
-    pub(crate) fn asks(&self, now: Tick) -> bool {
+    /// Counts packets to a service of the subnet; false if that is too many in this second.
+    pub(crate) fn asks(&self, now: Tick, packets: u32) -> bool {
         let second = u64::from(now.0) << 32;
         // Another worker may be a second ahead.
-        let next = |counted: u64| Some(if counted >= second { counted + 1 } else { second + 1 });
-        let counted = self.services.fetch_update(Relaxed, Relaxed, next).unwrap_or_default();
-        let fits = counted < second || counted & u64::from(u32::MAX) < SERVICES_A_SECOND;
+        let next = |counted: u64| counted.max(second).saturating_add(packets.into());
+        let counted = self.services.fetch_update(Relaxed, Relaxed, |counted| Some(next(counted))).unwrap_or_default();
+        let fits = next(counted) & u64::from(u32::MAX) <= SERVICES_A_SECOND;
         if !fits {
-            self.services_refused.fetch_add(1, Relaxed);
+            self.services_refused.fetch_add(packets.into(), Relaxed);
         }
         fits
     }

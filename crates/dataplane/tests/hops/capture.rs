@@ -248,6 +248,19 @@ fn a_drop_shows_the_packet_as_it_came_to_the_hop_that_dropped_it() {
 }
 
 #[test]
+fn what_is_asked_too_often_is_seen_as_a_drop() {
+    let mut sim = sim();
+    let metadata = Ipv4Addr::new(169, 254, 169, 254);
+    (0..1024).for_each(|_| sim.send("source", &tcp(metadata, 40_000, 80, tcp_flags::SYN)));
+    let copies = Copies::at(&mut sim, [Point::Drops]);
+    sim.send("source", &tcp(metadata, 40_000, 80, tcp_flags::SYN));
+    sim.send("source", &udp(Ipv4Addr::new(169, 254, 169, 123), 40_000, 123));
+    let seen: Vec<_> =
+        copies.take_all().iter().map(|copy| (copy.dropped.unwrap().0, copy.headers().flow.dst_port)).collect();
+    assert_eq!(seen, [(DropReason::ServiceAllowance, 80), (DropReason::ServiceAllowance, 123)]);
+}
+
+#[test]
 fn frames_that_are_no_packets_are_seen_at_their_sender_and_where_they_are_dropped() {
     let mut sim = sim();
     let source = interface(&sim, "source");

@@ -1,13 +1,13 @@
 //! A VPC's resolver: which names it knows, and how it says so.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use minivpc_dataplane::{DropReason, services};
 use minivpc_model::{
-    self as model, HostedZone, HostedZoneId, Op, Origin, RecordChange, ResourceRecordSet, Tags, VpcAttribute, VpcId,
+    self as model, CreateHostedZone, HostedZoneId, Op, Origin, RecordChange, ResourceRecordSet, Tags, VpcAttribute,
+    VpcId,
 };
 use minivpc_testkit::{Builder, Sim};
 
@@ -73,12 +73,75 @@ fn dns_1_dns_3_dns_4_dns_7_names_of_instances_are_made_of_addresses_both_ways() 
         "ip-8-8-8-8.ap-northeast-3.compute.internal",
         "ip-10-0-0.ap-northeast-3.compute.internal",
         "ip-010-0-0-10.ap-northeast-3.compute.internal",
-        "ap-northeast-3.compute.internal",
         "nobody.example",
     ] {
         assert_eq!(ask(unknown, RecordType::A), NOTHING, "{unknown}");
     }
     assert_eq!(ask("8.8.8.8.in-addr.arpa", RecordType::PTR), NOTHING);
+    // RFC 8020: there is nothing below what there isn't, so what others are below of is there.
+    for above in
+        ["ap-northeast-3.compute.internal", "compute.internal", "10.in-addr.arpa", "0.0.10.in-addr.arpa", "com"]
+    {
+        assert_eq!(ask(above, RecordType::A), NO_DATA, "{above}");
+    }
+}
+
+/// Who says that there is nothing, and for how many seconds.
+fn denies(sim: &mut Sim, name: &str) -> (ResponseCode, Vec<(String, u32)>) {
+    sim.received("here");
+    sim.send("here", &datagram(RESOLVER, 53, &asked(name, RecordType::MX).to_vec().unwrap()));
+    let answer = Message::from_vec(payload(&sim.received("here")[0])).unwrap();
+    assert!(answer.answers.is_empty());
+    let authority = answer.authorities.iter().map(|record| {
+        assert_eq!(record.record_type(), RecordType::SOA);
+        (record.name.to_string(), record.ttl)
+    });
+    (answer.metadata.response_code, authority.collect())
+}
+
+#[test]
+fn who_knows_that_there_is_nothing_says_for_how_long() {
+    let (mut b, _) = named();
+    zone(&mut b, "corp.example", &[("app.corp.example", model::RecordType::A, &["10.0.0.10"])]);
+    let mut sim = Sim::new(&b.world);
+    sim.silence();
+    let by = |zone: &str, ttl| vec![(format!("{zone}."), ttl)];
+    for (name, code, authority) in [
+        ("app.corp.example", ResponseCode::NoError, by("corp.example", 900)),
+        ("nobody.corp.example", ResponseCode::NXDomain, by("corp.example", 900)),
+        (
+            "ip-10-0-0-10.ap-northeast-3.compute.internal",
+            ResponseCode::NoError,
+            by("ap-northeast-3.compute.internal", 60),
+        ),
+        ("nobody.ap-northeast-3.compute.internal", ResponseCode::NXDomain, by("ap-northeast-3.compute.internal", 60)),
+        ("x.10.in-addr.arpa", ResponseCode::NXDomain, by("10.in-addr.arpa", 60)),
+        ("nobody.example", ResponseCode::NXDomain, Vec::new()),
+    ] {
+        assert_eq!(denies(&mut sim, name), (code, authority), "{name}");
+    }
+    let soa = says(&mut sim, "here", "ap-northeast-3.compute.internal", RecordType::SOA).1;
+    assert!(soa[0].contains("hostmaster.amazon.com."), "{soa:?}");
+}
+
+#[test]
+fn a_dot_in_a_label_separates_nothing() {
+    let (mut b, _) = named();
+    let records: [(&str, model::RecordType, &[&str]); 1] = [("*.corp.example", model::RecordType::A, &["10.0.0.99"])];
+    zone(&mut b, "corp.example", &records);
+    let mut sim = Sim::new(&b.world);
+    sim.silence();
+    for labels in [
+        &["x.corp", "example"][..],
+        &["a.b", "corp", "example"],
+        &["ip-10-0-0-10.ap-northeast-3", "compute", "internal"],
+    ] {
+        let mut question = asked("x", RecordType::A);
+        question.queries[0].set_name(Name::from_labels(labels.iter().map(|label| label.as_bytes())).unwrap());
+        sim.send("here", &datagram(RESOLVER, 53, &question.to_vec().unwrap()));
+        let answer = Message::from_vec(payload(&sim.received("here")[0])).unwrap();
+        assert_eq!((answer.metadata.response_code, answer.answers.len()), (ResponseCode::NXDomain, 0), "{labels:?}");
+    }
 }
 
 #[test]
@@ -120,9 +183,9 @@ fn dns_5_seed_11_without_host_names_only_the_internets_are_known_and_without_sup
 fn zone(b: &mut Builder, name: &str, records: &[(&str, model::RecordType, &[&str])]) -> HostedZoneId {
     let id = HostedZoneId::from_seed(b.world.hosted_zones().count() as u64);
     let (tags, origin) = (Tags::default(), Origin::default());
-    let vpcs = b.world.vpcs().map(|vpc| vpc.id).collect();
-    let (name, record_sets) = (name.to_owned(), BTreeMap::new());
-    b.apply(Op::CreateHostedZone(HostedZone { id, name, vpcs, record_sets, tags, origin }));
+    let vpcs: Vec<_> = b.world.vpcs().map(|vpc| vpc.id).collect();
+    b.apply(Op::CreateHostedZone(CreateHostedZone { id, name: name.to_owned(), vpc: vpcs[0], tags, origin }));
+    vpcs[1..].iter().for_each(|vpc| b.apply(Op::AssociateVpcWithHostedZone { zone: id, vpc: *vpc }));
     for (name, kind, values) in records {
         let values = values.iter().map(|value| (*value).to_owned()).collect();
         let change = RecordChange::Create(ResourceRecordSet { ttl: 60, values, origin });
@@ -217,6 +280,7 @@ fn dns_9_of_zones_that_hold_a_name_the_most_specific_one_counts() {
     let (mut b, _) = named();
     zone(&mut b, "example.com", &[("other.example.com", A, &["10.0.0.1"])]);
     zone(&mut b, "deep.example.com", &[("a.deep.example.com", A, &["10.0.0.2"])]);
+    zone(&mut b, "amazonaws.com", &[]);
     zone(&mut b, "internal", &[("ip-10-0-0-10.ap-northeast-3.compute.internal", A, &["10.0.0.3"])]);
     zone(&mut b, "0.0.10.in-addr.arpa", &[("10.0.0.10.in-addr.arpa", Ptr, &["here.corp.example"])]);
     let mut sim = Sim::new(&b.world);
@@ -227,6 +291,12 @@ fn dns_9_of_zones_that_hold_a_name_the_most_specific_one_counts() {
     assert_eq!(ask("a.deep.example.com", RecordType::A), is("10.0.0.2"));
     assert_eq!(ask("b.deep.example.com", RecordType::A), NOTHING);
     assert_eq!(ask("ip-10-0-0-10.ap-northeast-3.compute.internal", RecordType::A), is("10.0.0.10"), "AWS's own zone");
+    assert_eq!(
+        ask("ec2-203-0-113-10.ap-northeast-3.compute.amazonaws.com", RecordType::A),
+        is("10.0.0.10"),
+        "so is it"
+    );
+    assert_eq!(ask("s3.amazonaws.com", RecordType::A), NOTHING);
     assert_eq!(ask("x.internal", RecordType::A), NOTHING);
     assert_eq!(ask("10.0.0.10.in-addr.arpa", RecordType::PTR), is("here.corp.example."));
     assert_eq!(ask("11.0.0.10.in-addr.arpa", RecordType::PTR), NOTHING, "the zone hides AWS's names");
@@ -243,6 +313,21 @@ fn what_is_too_long_for_a_datagram_is_cut_and_the_client_asks_by_tcp() {
     let mut sim = Sim::new(&b.world);
     sim.silence();
     let plain = asked("many.corp.example", RecordType::A);
+    for (takes, whole, most) in [(None, false, 512), (Some(1232), false, 1232), (Some(4096), true, 4096)] {
+        let mut question = plain.clone();
+        if let Some(takes) = takes {
+            question.set_edns(Edns::new().set_max_payload(takes).clone());
+        }
+        sim.send("here", &datagram(RESOLVER, 53, &question.to_vec().unwrap()));
+        let seen = sim.received("here").remove(0);
+        let answer = Message::from_vec(payload(&seen)).unwrap();
+        assert!(payload(&seen).len() <= most, "{}", payload(&seen).len());
+        assert_eq!(
+            (answer.metadata.truncation, answer.answers.len()),
+            (!whole, if whole { 90 } else { 0 }),
+            "{takes:?}"
+        );
+    }
     let caller = sim.snapshot.eni(sim.port("here")).serial;
     let answer = services::resolve(&sim.snapshot, caller, &plain.to_vec().unwrap()).unwrap();
     assert_eq!(Message::from_vec(&answer).unwrap().answers.len(), 90);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use dhcproto::v4::{self, DhcpOption, MessageType, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable};
-use minivpc_dataplane::{DropReason, tcp_flags};
+use minivpc_dataplane::{DropReason, Kind, tcp_flags};
 use minivpc_model::{
     DhcpConfiguration, DhcpOptions, DhcpOptionsId, DomainNameServer, Op, Origin, Peer, Tags, Traffic, VpcAttribute,
 };
@@ -100,6 +100,10 @@ fn sg_25_dns_1_imds_1_by_tcp_servers_answer_each_of_two_guests_with_one_address(
     assert_drops(&sim, &[]);
     let by = |name: &str| called.iter().filter(|(by, _)| *by == name).map(|(_, address)| *address).collect::<Vec<_>>();
     assert!(by("one").iter().all(|address| !by("two").contains(address)), "{called:?}");
+    // Nobody who traces it sees these addresses.
+    let (there, back) = sim.trace("one", METADATA, Kind::Tcp(tcp_flags::SYN), (50_000, 80));
+    let flows = (there.sent.flow, back.map(|back| (back.sent.flow, back.last.flow)).unwrap());
+    assert_eq!(flows.1, (flows.0.reversed(), flows.0.reversed()));
     // Other ports of theirs are nobody's, and filtered as all else.
     sim.send("one", &syn(METADATA, 81));
     sim.send("one", &syn(TIME, 123));

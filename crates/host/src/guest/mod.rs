@@ -62,7 +62,7 @@ pub enum Setup {
 }
 
 /// Whom a guest asks for names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolver {
     /// Addresses, in the order in which they are asked.
     pub servers: Vec<Ipv4Addr>,

@@ -1,8 +1,10 @@
 //! Private hosted zones, as Route 53 has them.
 
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
-use hickory_proto::rr::{RData, RecordType as Type};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, SRV, TXT};
+use hickory_proto::rr::{Name, RData};
 
 use crate::id::*;
 use crate::refusal::{ErrorCode, Refusal};
@@ -15,8 +17,25 @@ const SETS_PER_ZONE: usize = 10_000;
 const VALUES_PER_SET: usize = 400;
 /// Longest piece of a text, bytes (RFC 1035 §3.3).
 const LONGEST_STRING: usize = 255;
+/// Longest answer, bytes: by TCP it has 16 bits for its length.
+const LONGEST_ANSWER: usize = 64_000;
 /// Longest a record may be kept, seconds (RFC 2181 §8).
 const LONGEST_TTL: u32 = i32::MAX as u32;
+
+/// Parameters of [`Op::CreateHostedZone`](super::Op::CreateHostedZone).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateHostedZone {
+    /// Its id.
+    pub id: HostedZoneId,
+    /// Its domain, as [`domain_name`] makes it.
+    pub name: String,
+    /// The first VPC whose resolver knows it.
+    pub vpc: VpcId,
+    /// Tags.
+    pub tags: Tags,
+    /// Where it came from.
+    pub origin: Origin,
+}
 
 /// A change of a zone's record sets; names are as [`domain_name`] makes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,24 +57,24 @@ pub fn domain_name(text: &str) -> Option<String> {
     (name.len() <= 253 && name.split('.').all(label)).then_some(name)
 }
 
-impl HostedZone {
-    /// Is a name its own, or one below?
-    fn has(&self, name: &str) -> bool {
-        name.strip_suffix(&self.name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    }
+/// Is a name a domain's own, or below it? Both are as zones hold them.
+#[must_use]
+pub fn is_in_domain(name: &str, domain: &str) -> bool {
+    name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 impl World {
-    pub(super) fn create_hosted_zone(&mut self, new: HostedZone) -> Result<(), Refusal> {
-        self.unused(self.hosted_zones.contains_key(&new.id), new.id)?;
-        if domain_name(&new.name).as_ref() != Some(&new.name) {
-            let message = format!("'{}' isn't a domain name: letters, digits, '-' and '_' between dots", new.name);
+    pub(super) fn create_hosted_zone(&mut self, new: CreateHostedZone) -> Result<(), Refusal> {
+        let CreateHostedZone { id, name, vpc, tags, origin } = new;
+        self.unused(self.hosted_zones.contains_key(&id), id)?;
+        if domain_name(&name).as_ref() != Some(&name) {
+            let message = format!("'{name}' isn't a domain name: letters, digits, '-' and '_' between dots");
             return Err(Refusal::new(ErrorCode::InvalidDomainName, "Name", message));
         }
-        for vpc in &new.vpcs {
-            self.check_association(&new, *vpc)?;
-        }
-        self.hosted_zones.insert(new.id, new);
+        let (vpcs, record_sets) = (BTreeSet::from([vpc]), BTreeMap::new());
+        let zone = HostedZone { id, name, vpcs, record_sets, tags, origin };
+        self.check_association(&zone, vpc)?;
+        self.hosted_zones.insert(id, zone);
         Ok(())
     }
 
@@ -82,7 +101,11 @@ impl World {
 
     pub(super) fn disassociate_hosted_zone(&mut self, id: HostedZoneId, vpc: VpcId) -> Result<(), Refusal> {
         let zone = self.hosted_zone(id)?;
-        if zone.vpcs.iter().eq([&vpc]) {
+        if !zone.vpcs.contains(&vpc) {
+            let message = format!("The VPC {vpc} is not associated with the hosted zone {id}.");
+            return Err(Refusal::new(ErrorCode::VpcAssociationNotFound, "VPC", message));
+        }
+        if zone.vpcs.len() == 1 {
             let message = format!("The VPC {vpc} is the last one that is associated with the hosted zone {id}.");
             return Err(Refusal::new(ErrorCode::LastVpcAssociation, "VPC", message));
         }
@@ -155,8 +178,14 @@ fn check_name(zone: &HostedZone, name: &str, kind: RecordType) -> Result<(), Ref
     let refuse = |why: String| Err(invalid(format!("RRSet of type {written} with DNS name {name}. {why}")));
     // `*` stands for whole labels, and only in front (RFC 4592).
     let below = name.strip_prefix("*.").unwrap_or(name);
-    if domain_name(below).as_deref() != Some(below) || !zone.has(below) {
+    if !is_in_domain(below, zone_name) {
         return Err(invalid(format!("RRSet with DNS name {name}. is not permitted in zone {zone_name}.")));
+    }
+    if domain_name(below).as_deref() != Some(below) {
+        let message = format!(
+            "'{name}' isn't supported here: letters, digits, '-' and '_' between dots, and '*' as the first label"
+        );
+        return Err(invalid(message));
     }
     let others = zone.record_sets.get(name).into_iter().flat_map(|sets| sets.keys()).filter(|other| **other != kind);
     let others: Vec<_> = others.collect();
@@ -193,6 +222,11 @@ fn check_values(name: &str, kind: RecordType, set: &ResourceRecordSet) -> Result
         let message = format!("RRSet of type {written} with DNS name {name}. has a TTL above {LONGEST_TTL}");
         return Err(Refusal { parameter: "TTL", ..invalid(message) });
     }
+    // Each record of an answer has the name and ten bytes beside its value.
+    if set.values.iter().map(|value| name.len() + 12 + value.len()).sum::<usize>() > LONGEST_ANSWER {
+        let message = format!("RRSet of type {written} with DNS name {name}. is too long for an answer by DNS");
+        return Err(invalid(message));
+    }
     for (number, value) in set.values.iter().enumerate() {
         let twice = set.values[..number].contains(value);
         let wrong = if twice { Some("Duplicate Resource Record") } else { what_is_wrong(kind, value) };
@@ -205,46 +239,77 @@ fn check_values(name: &str, kind: RecordType, set: &ResourceRecordSet) -> Result
 
 /// What keeps a value from being one of its type.
 fn what_is_wrong(kind: RecordType, value: &str) -> Option<&'static str> {
-    let (words, expected) = match kind {
-        RecordType::A => (1, "Value is not a valid IPv4 address"),
-        RecordType::Aaaa => (1, "Value is not a valid IPv6 address"),
-        RecordType::Cname | RecordType::Ptr => (1, "Value is not a valid domain name"),
-        RecordType::Mx => (2, "Value is not a priority and a domain name, as '10 mail.example.com',"),
-        RecordType::Srv => {
-            (4, "Value is not a priority, a weight, a port and a domain name, as '1 10 5269 xmpp.example.com',")
-        }
-        RecordType::Txt => {
-            return match kind.parse(value) {
-                _ if !value.starts_with('"') => Some("Value should be enclosed in quotation marks"),
-                Some(RData::TXT(text)) if text.txt_data.iter().any(|part| part.len() > LONGEST_STRING) => {
-                    Some("Value is too long: a piece between quotation marks has up to 255 bytes")
-                }
-                Some(_) => None,
-                None => Some("Value is not text between quotation marks"),
-            };
-        }
-    };
-    let is_name = |name: &str| domain_name(name).is_some();
-    let names = !matches!(kind, RecordType::A | RecordType::Aaaa);
-    let fits = value.split(' ').count() == words
-        && kind.parse(value).is_some()
-        && (!names || value.rsplit(' ').next().is_some_and(is_name));
-    (!fits).then_some(expected)
+    if kind.parse(value).is_some() {
+        return None;
+    }
+    Some(match kind {
+        RecordType::A => "Value is not a valid IPv4 address",
+        RecordType::Aaaa => "Value is not a valid IPv6 address",
+        RecordType::Cname | RecordType::Ptr => "Value is not a valid domain name",
+        RecordType::Mx => "Value is not a priority and a domain name, as '10 mail.example.com',",
+        RecordType::Srv => "Value is not a priority, a weight, a port and a domain name, as '1 10 80 www.example.com',",
+        RecordType::Txt if !value.starts_with('"') => "Value should be enclosed in quotation marks",
+        RecordType::Txt => "Value is not text between quotation marks, up to 255 bytes between two of them,",
+    })
 }
 
 impl RecordType {
     /// A value as DNS carries it; names in it are absolute, as Route 53 takes them. None if it is no value of this type.
     #[must_use]
     pub fn parse(self, value: &str) -> Option<RData> {
-        let kind = match self {
-            Self::A => Type::A,
-            Self::Aaaa => Type::AAAA,
-            Self::Cname => Type::CNAME,
-            Self::Mx => Type::MX,
-            Self::Ptr => Type::PTR,
-            Self::Srv => Type::SRV,
-            Self::Txt => Type::TXT,
-        };
-        RData::try_from_str(kind, value).ok()
+        let name = |text: &str| Name::from_ascii(format!("{}.", domain_name(text)?)).ok();
+        let words: Vec<_> = value.split(' ').collect();
+        Some(match (self, words.as_slice()) {
+            (Self::A, [address]) => RData::A(A(address.parse().ok()?)),
+            (Self::Aaaa, [address]) => RData::AAAA(AAAA(address.parse().ok()?)),
+            (Self::Cname, [target]) => RData::CNAME(CNAME(name(target)?)),
+            (Self::Ptr, [target]) => RData::PTR(PTR(name(target)?)),
+            (Self::Mx, [preference, exchange]) => RData::MX(MX::new(preference.parse().ok()?, name(exchange)?)),
+            (Self::Srv, [priority, weight, port, target]) => {
+                let [priority, weight, port] = [priority, weight, port].map(|number| number.parse().ok());
+                RData::SRV(SRV::new(priority?, weight?, port?, name(target)?))
+            }
+            (Self::Txt, _) => {
+                let strings = strings(value)?;
+                RData::TXT(TXT::from_bytes(strings.iter().map(Vec::as_slice).collect()))
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The strings of a text as Route 53 takes it: each between quotation marks, with `\"`, `\\` and octal codes as `\303`.
+fn strings(value: &str) -> Option<Vec<Vec<u8>>> {
+    let mut strings = Vec::new();
+    let mut rest = value.as_bytes();
+    loop {
+        let (mut string, mut inside) = (Vec::new(), rest.strip_prefix(b"\"")?);
+        loop {
+            inside = match inside {
+                [b'"', after @ ..] => break rest = after,
+                [b'\\', c @ (b'"' | b'\\'), after @ ..] => {
+                    string.push(*c);
+                    after
+                }
+                [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] => {
+                    string.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                    after
+                }
+                [b'\\', ..] | [] => return None,
+                [c, after @ ..] => {
+                    string.push(*c);
+                    after
+                }
+            }
+        }
+        if string.len() > LONGEST_STRING {
+            return None;
+        }
+        strings.push(string);
+        match rest {
+            [] => return Some(strings),
+            [b' ', after @ ..] => rest = after,
+            _ => return None,
+        }
     }
 }

@@ -36,7 +36,7 @@ impl World {
     pub(super) fn run_instance(&mut self, request: RunInstance) -> Result<(), Refusal> {
         let RunInstance { id, interfaces, associate_public_ip, image, metadata_options, .. } = request;
         let RunInstance { user_data, launch_time, tags, origin, .. } = request;
-        check_metadata_options(metadata_options)?;
+        check_metadata_options(metadata_options, &tags)?;
         check_user_data(user_data.as_deref())?;
         self.unused(self.instances.get(&id).is_some_and(|instance| !instance.is_terminated()), id)?;
         self.check_new_interfaces(&interfaces)?;
@@ -127,9 +127,20 @@ impl World {
         Ok(())
     }
 
+    pub(super) fn modify_user_data(&mut self, id: InstanceId, user_data: Option<String>) -> Result<(), Refusal> {
+        if self.instance(id)?.state != InstanceState::Stopped {
+            let message = format!("The instance '{id}' is not in the 'stopped' state.");
+            return Err(Refusal::new(ErrorCode::IncorrectInstanceState, "InstanceId", message));
+        }
+        check_user_data(user_data.as_deref())?;
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.user_data = user_data;
+        }
+        Ok(())
+    }
+
     pub(super) fn modify_metadata_options(&mut self, id: InstanceId, options: MetadataOptions) -> Result<(), Refusal> {
-        self.instance(id)?;
-        check_metadata_options(options)?;
+        check_metadata_options(options, &self.instance(id)?.tags)?;
         if let Some(instance) = self.instances.get_mut(&id) {
             instance.metadata_options = options;
         }
@@ -160,13 +171,23 @@ fn check_public_ip(associate: bool, interfaces: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// IMDS-3.
-fn check_metadata_options(options: MetadataOptions) -> Result<(), Refusal> {
-    if (1..=64).contains(&options.http_put_response_hop_limit) {
-        return Ok(());
+/// IMDS-3. Tags that are told are parts of paths.
+fn check_metadata_options(options: MetadataOptions, tags: &Tags) -> Result<(), Refusal> {
+    let refuse = |parameter, message| Err(Refusal::new(ErrorCode::InvalidParameterValue, parameter, message));
+    if !(1..=64).contains(&options.http_put_response_hop_limit) {
+        let message = format!("{} isn't a hop limit: 1 to 64", options.http_put_response_hop_limit);
+        return refuse("HttpPutResponseHopLimit", message);
     }
-    let message = format!("{} isn't a hop limit: 1 to 64", options.http_put_response_hop_limit);
-    Err(Refusal::new(ErrorCode::InvalidParameterValue, "HttpPutResponseHopLimit", message))
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_+=,.@:".contains(c);
+    let fits = |key: &&String| key.chars().all(allowed) && !matches!(key.as_str(), "." | ".." | "_index");
+    if let Some(key) = tags.0.keys().find(|key| options.instance_metadata_tags && !fits(key)) {
+        let message = format!(
+            "'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), and must not \
+             be a reserved name ('.', '..', '_index')"
+        );
+        return refuse("TagSpecification", message);
+    }
+    Ok(())
 }
 
 /// Longest user data, bytes, before AWS's API encodes them.

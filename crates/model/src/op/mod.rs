@@ -23,7 +23,7 @@ use std::net::Ipv4Addr;
 use ipnet::{IpNet, Ipv4Net};
 
 pub use host::CreateHost;
-pub use hosted_zone::{RecordChange, domain_name};
+pub use hosted_zone::{CreateHostedZone, RecordChange, domain_name, is_in_domain};
 pub use instance::RunInstance;
 pub use nat_gateway::CreateNatGateway;
 pub use network_interface::NewInterface;
@@ -62,8 +62,8 @@ pub enum Op {
         /// The set; none is the region's default one.
         set: Option<DhcpOptionsId>,
     },
-    /// A private hosted zone, without record sets.
-    CreateHostedZone(HostedZone),
+    /// A private hosted zone.
+    CreateHostedZone(CreateHostedZone),
     /// A private hosted zone less; it may have no record sets.
     DeleteHostedZone(HostedZoneId),
     /// One more VPC whose resolver knows a zone.
@@ -388,6 +388,13 @@ pub enum Op {
         /// Whether it wants one from now on.
         associate: bool,
     },
+    /// Other user data for a stopped instance, which has run its first ones (AWS: ModifyInstanceAttribute).
+    ModifyUserData {
+        /// The instance.
+        instance: InstanceId,
+        /// Its user data from now on.
+        user_data: Option<String>,
+    },
     /// How an instance may ask for its metadata (AWS: ModifyInstanceMetadataOptions).
     ModifyInstanceMetadataOptions {
         /// The instance.
@@ -532,6 +539,7 @@ impl World {
             }
             Op::DetachNetworkInterface(id) => self.detach_network_interface(id),
             Op::ModifyAssociatePublicIp { instance, associate } => self.modify_associate_public_ip(instance, associate),
+            Op::ModifyUserData { instance, user_data } => self.modify_user_data(instance, user_data),
             Op::ModifyInstanceMetadataOptions { instance, options } => self.modify_metadata_options(instance, options),
             Op::ModifyNetworkInterfaceGroups { network_interface, groups } => {
                 self.modify_groups(network_interface, groups)

@@ -1,11 +1,14 @@
 //! What comes, and what is another now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::stays::at;
 use super::{Planner, has_rule, revoke};
 use crate::id::*;
-use crate::op::{CreateHost, CreateNatGateway, CreateSubnet, CreateVpc, NewInterface, Op, RecordChange, RunInstance};
+use crate::op::{
+    CreateHost, CreateHostedZone, CreateNatGateway, CreateSubnet, CreateVpc, NewInterface, Op, RecordChange,
+    RunInstance,
+};
 use crate::refusal::Refusal;
 use crate::resource::*;
 
@@ -87,14 +90,18 @@ impl Planner<'_> {
             }
         }
         for zone in wanted.hosted_zones() {
-            let has = world.hosted_zones.get(&zone.id);
+            let (has, mut known) = (world.hosted_zones.get(&zone.id), BTreeSet::new());
             match has {
-                None => ops.push(Op::CreateHostedZone(HostedZone { record_sets: BTreeMap::new(), ..zone.clone() })),
-                Some(has) => {
-                    let new = zone.vpcs.difference(&has.vpcs);
-                    ops.extend(new.map(|vpc| Op::AssociateVpcWithHostedZone { zone: zone.id, vpc: *vpc }));
+                None => {
+                    let HostedZone { id, name, vpcs, tags, origin, .. } = zone.clone();
+                    let Some(vpc) = vpcs.first().copied() else { continue };
+                    ops.push(Op::CreateHostedZone(CreateHostedZone { id, name, vpc, tags, origin }));
+                    known.insert(vpc);
                 }
+                Some(has) => known.clone_from(&has.vpcs),
             }
+            let new = zone.vpcs.difference(&known);
+            ops.extend(new.map(|vpc| Op::AssociateVpcWithHostedZone { zone: zone.id, vpc: *vpc }));
             for (name, kind, set) in zone.all_record_sets() {
                 let has = has.and_then(|zone| zone.record_set(name, kind));
                 let meaning = |set: &ResourceRecordSet| (set.ttl, set.values.clone());
@@ -193,6 +200,10 @@ impl Planner<'_> {
                     if has.associate_public_ip != instance.associate_public_ip {
                         let (instance, associate) = (instance.id, instance.associate_public_ip);
                         ops.push(Op::ModifyAssociatePublicIp { instance, associate });
+                    }
+                    if has.user_data != instance.user_data {
+                        let (instance, user_data) = (instance.id, instance.user_data.clone());
+                        ops.push(Op::ModifyUserData { instance, user_data });
                     }
                     if has.metadata_options != instance.metadata_options {
                         let (instance, options) = (instance.id, instance.metadata_options);

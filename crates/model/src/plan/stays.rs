@@ -47,8 +47,10 @@ impl Planner<'_> {
 
     pub(super) fn instance_stays(&self, instance: &Instance) -> bool {
         let primary = |instance: &Instance| instance.network_interfaces.first().copied();
-        let parts = |instance: &Instance| (instance.image, primary(instance), instance.user_data.clone());
-        let same = |other: &Instance| parts(instance) == parts(other);
+        let parts = |instance: &Instance| (instance.image, primary(instance));
+        // A running one has run those that it has.
+        let same_data = |other: &Instance| !instance.is_running() || instance.user_data == other.user_data;
+        let same = |other: &Instance| parts(instance) == parts(other) && same_data(other);
         let wanted = self.wanted.instances.get(&instance.id).filter(|wanted| !wanted.is_terminated());
         wanted.is_some_and(same) && primary(instance).is_some_and(|eni| self.interface_stays(eni))
     }

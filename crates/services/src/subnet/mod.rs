@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Connections at once, of all interfaces and of one. Further ones of all wait; of one are closed at once (IMDS-5).
+/// Connections at once to a service, of all interfaces and of one. Further ones of all wait; of one are closed at once (IMDS-5).
 const MOST: usize = 1024;
 const MOST_OF_ONE: u16 = 32;
 /// How long a connection may take.

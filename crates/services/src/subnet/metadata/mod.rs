@@ -123,7 +123,7 @@ fn answer<B>(lab: &dyn Lab, caller: Serial, request: &Request<B>) -> Answer {
         (&Method::PUT, TOKEN_PATH) => give_token(lab, instance, headers, now),
         // Only the latest version gives them.
         (&Method::PUT, path) if path.ends_with("/api/token") => Answer::error(StatusCode::FORBIDDEN),
-        (_, TOKEN_PATH) => Answer::error(StatusCode::METHOD_NOT_ALLOWED).with(ALLOW, "OPTIONS, PUT".to_owned()),
+        (_, TOKEN_PATH) => Answer::error(StatusCode::METHOD_NOT_ALLOWED).with(ALLOW, "PUT".to_owned()),
         (&Method::GET | &Method::HEAD, path) => {
             let left = match admit(lab, instance, headers, now) {
                 Ok(left) => left,
@@ -136,7 +136,7 @@ fn answer<B>(lab: &dyn Lab, caller: Serial, request: &Request<B>) -> Answer {
                 None => answer,
             }
         }
-        _ => Answer::error(StatusCode::METHOD_NOT_ALLOWED).with(ALLOW, "OPTIONS, GET, HEAD".to_owned()),
+        _ => Answer::error(StatusCode::METHOD_NOT_ALLOWED).with(ALLOW, "GET, HEAD".to_owned()),
     }
 }
 
@@ -153,8 +153,12 @@ fn give_token(lab: &dyn Lab, instance: &Instance, headers: &HeaderMap, now: Dura
     let ttl = headers.get(TOKEN_TTL).and_then(|value| value.to_str().ok()?.parse().ok());
     let Some(ttl) = ttl.filter(|ttl| TTLS.contains(ttl)) else { return Answer::error(StatusCode::BAD_REQUEST) };
     let MetadataOptions { http_put_response_hop_limit, .. } = instance.metadata_options;
-    let token = token::new(&lab.key(), instance.id, now.as_secs() + ttl);
+    let token = token::new(&lab.key(), instance.id, milliseconds(now + Duration::from_secs(ttl)));
     Answer { hop_limit: Some(http_put_response_hop_limit), ..Answer::text(token).with(TOKEN_TTL, ttl.to_string()) }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// For how many seconds more the request's token is valid; none for one without, where none is required.
@@ -162,8 +166,8 @@ fn admit(lab: &dyn Lab, instance: &Instance, headers: &HeaderMap, now: Duration)
     match headers.get(TOKEN) {
         Some(token) => {
             let until = token.to_str().ok().and_then(|token| token::valid_until(&lab.key(), instance.id, token));
-            let left = until.and_then(|until| until.checked_sub(now.as_secs())).filter(|left| *left > 0);
-            left.map(Some).ok_or(StatusCode::UNAUTHORIZED)
+            let left = until.and_then(|until| until.checked_sub(milliseconds(now))).filter(|left| *left > 0);
+            left.map(|left| Some(left.div_ceil(1000))).ok_or(StatusCode::UNAUTHORIZED)
         }
         None if instance.metadata_options.http_tokens_required => Err(StatusCode::UNAUTHORIZED),
         None => Ok(None),

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use minivpc_model::InstanceId;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-/// A token of an instance, valid until that second of Unix's epoch.
+/// A token of an instance, valid until so many milliseconds after Unix's epoch.
 pub fn new(key: &[u8; 16], instance: InstanceId, until: u64) -> String {
     STANDARD.encode([&until.to_be_bytes()[..], &code(key, instance, until)].concat())
 }
