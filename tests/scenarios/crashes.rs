@@ -1,11 +1,11 @@
 //! Processes of a lab are killed at any instant. `MINIVPC_ROUNDS` says how often; `MINIVPC_SEED` fixes the instants.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, can_run_or_skip, lab_or_skip, runtime, until};
-use crate::life::{is_zombie, kill, process};
+use crate::life::{find_process, is_zombie, kill, process};
 
 const ARTICLE: &str = include_str!("../../configs/nat-gateway-east-west/lab.yaml");
 
@@ -60,6 +60,21 @@ fn processes_links_and_nat_ports_outlive_the_engine() {
 }
 
 #[test]
+fn a_lab_whose_engine_dies_again_and_again_ends_and_says_so() {
+    let lab = lab_or_skip!(ARTICLE);
+    until("its keeper has given up", || {
+        // It may be dead already.
+        find_process(&lab, "engine").map(|engine| Command::new("kill").args(["-9", &engine.to_string()]).status());
+        find_process(&lab, "keeper").is_none()
+    });
+    let status = lab.minivpc(&["status", "--lab", &lab.name]);
+    let words = String::from_utf8_lossy(&status.stderr).into_owned();
+    assert!(words.contains("is dead") && words.contains("minivpc down --lab"), "{words}");
+    assert!(lab.down().status.success());
+    assert!(!runtime().join(&lab.name).exists());
+}
+
+#[test]
 fn an_interrupted_up_leaves_no_lab() {
     can_run_or_skip!();
     let lab = Lab::write(&ARTICLE.replace("instances:\n", "instances:\n  more: { subnet: source, count: 200 }\n"));
@@ -69,7 +84,7 @@ fn an_interrupted_up_leaves_no_lab() {
         // Before, there is nobody yet who could clear away.
         until("it has begun", || directory.join("engine.log").exists());
         // Not SIGINT: a shell has what it starts in the background ignore that.
-        assert!(std::process::Command::new("kill").args(["-TERM", &up.id().to_string()]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-TERM", &up.id().to_string()]).status().unwrap().success());
         let _ = up.wait();
         // On a busy machine the signal may come when the lab is up.
         if !lab.minivpc(&["status", "--lab", &lab.name]).status.success() {

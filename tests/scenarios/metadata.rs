@@ -176,6 +176,7 @@ fn user_data_are_run_at_the_first_start_and_read_at_any() {
     let script = "$ user data\nfor ip-10-0-0-10, with 0 arguments, in /\n(exit status 3)\n";
     let commands = "$ echo at each start\nat each start\n";
     prints(&format!("{script}{commands}"));
+    assert_eq!(read(&lab, "one", ""), "dynamic\nmeta-data\nuser-data");
     assert_eq!(read(&lab, "one", "user-data").lines().next(), Some("#!/bin/sh"));
     lab.ask(&["restart", "one"]);
     prints(commands);

@@ -59,7 +59,7 @@ fn dns_8_of_vpcs_with_the_same_addresses_each_has_its_own_answers() {
         assert_eq!(both(&["dig", "+short", "app.internal.example"]), addresses);
         assert_eq!(both(&["dig", "+short", "+tcp", "@169.254.169.253", "app.internal.example"]), addresses);
         own(&["curl", "-s", metadata]);
-        own(&["curl", "-s", "http://169.254.169.254/latest/meta-data/instance-id"]);
+        own(&["curl", "-s", "http://instance-data/latest/meta-data/instance-id"]);
         kill_engine(&lab);
     }
     ["app", "staging-app"].iter().for_each(|app| lab.until_listening(app, 80));
@@ -77,6 +77,13 @@ fn dns_5_dns_9_a_change_is_seen_at_once_and_both_attributes_are_needed() {
     assert!(said.contains("ChangeResourceRecordSets") && said.contains("1 change"), "{said}");
     assert_eq!(dig(&lab, "client", &["app.internal.example"]), "10.0.1.11");
     assert!(!connected.has_ended(), "nothing else is touched");
+    let moved = lab.apply(
+        &PRIVATE.replace("1.0.10.in-addr.arpa:\n    vpcs: [production]", "1.0.10.in-addr.arpa:\n    vpcs: [staging]"),
+    );
+    let first = moved.find("AssociateVPCWithHostedZone").unwrap_or_else(|| panic!("{moved}"));
+    assert!(moved.find("DisassociateVPCFromHostedZone").unwrap() > first, "it is always somebody's: {moved}");
+    assert!(!moved.contains("DeleteHostedZone"), "{moved}");
+    assert_eq!(dig(&lab, "staging-client", &["-x", "10.0.1.10"]), "app.internal.example.");
     lab.apply(&PRIVATE.replacen("dns_hostnames: true", "dns_hostnames: false", 1));
     for name in ["app.internal.example", "ip-10-0-1-50.ap-northeast-1.compute.internal"] {
         assert_eq!(status(&lab, "client", name), "NXDOMAIN");

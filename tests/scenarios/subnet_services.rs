@@ -28,6 +28,7 @@ fn dhcp_4_sg_25_sg_26_nacl_9_a_client_configures_all_that_its_guest_has() {
     let by_itself = CLOSED.replace("two: { subnet: a,", "two: { subnet: a, guest_network: dhcp,");
     let lab = lab_or_skip!(&by_itself);
     assert!(!lab.exec("two", &["ip", "-br", "-4", "addr"]).contains("eth0"), "nothing is configured yet");
+    assert!(lab.exec("two", &["ip", "link", "show", "eth0"]).contains("mtu 1500"));
     lab.exec("two", &["udhcpc", "-i", "eth0", "-n", "-q", "-f"]);
     assert!(lab.exec("two", &["ip", "-br", "-4", "addr"]).contains("10.0.0.11/24"));
     assert!(lab.exec("two", &["ip", "link", "show", "eth0"]).contains("mtu 9001"));

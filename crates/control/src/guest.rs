@@ -101,7 +101,7 @@ pub(crate) fn serials(world: &World, id: GuestId) -> Vec<Serial> {
 
 /// A guest, still without a name; its interfaces are in the order of the instance's.
 pub(crate) fn spec(lab: &Lab, directory: &Path, id: GuestId, backend: Backend) -> Result<GuestSpec, Refusal> {
-    let (hostname, default_ttl, interfaces, resolver) = match id {
+    let (hostname, default_ttl, mut interfaces, resolver) = match id {
         GuestId::Instance(id) => of_instance(&lab.world, lab.world.instance(id)?)?,
         GuestId::Host(id) => of_host(&lab.world, lab.world.host(id)?),
     };
@@ -110,8 +110,11 @@ pub(crate) fn spec(lab: &Lab, directory: &Path, id: GuestId, backend: Backend) -
     let (setup, resolver) = match network {
         GuestNetwork::Amazon => (Setup::All, resolver),
         GuestNetwork::Plain => (Setup::First, resolver),
-        // Its client of DHCP writes down who knows names.
-        GuestNetwork::Dhcp => (Setup::Links, Some(Resolver::default())),
+        // Its client of DHCP writes down who knows names, and sets what fits.
+        GuestNetwork::Dhcp => {
+            interfaces.iter_mut().for_each(|interface| interface.mtu = INTERNET_MTU);
+            (Setup::Links, Some(Resolver::default()))
+        }
     };
     let (name, control) = (String::new(), control.then(|| directory.to_owned()));
     Ok(GuestSpec { name, hostname, default_ttl, sysctls, interfaces, backend, resolver, setup, control, block: None })

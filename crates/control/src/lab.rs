@@ -78,8 +78,10 @@ pub enum LabError {
     /// The engine refused a question.
     #[error("{0}")]
     Refused(String),
-    /// Its keeper was killed, and with it all that it had.
-    #[error("lab '{0}' is dead: its keeper was killed; `minivpc down --lab {0}` removes what it has left")]
+    /// Its keeper has ended, and with it all that it had.
+    #[error(
+        "lab '{0}' is dead: its keeper was killed, or its engine died again and again; `minivpc down --lab {0}` removes what it has left"
+    )]
     Dead(String),
     /// The engine died between order and answer.
     #[error(

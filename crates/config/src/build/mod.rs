@@ -542,6 +542,14 @@ fn tags(name: &Spanned<String>, more: &file::Tags) -> Result<Tags, Mistake> {
     for (key, value) in &tags.0 {
         plain(at(name), key)?;
         plain(at(name), value)?;
+        let wrong = match (key.chars().count(), value.chars().count()) {
+            _ if key.starts_with("aws:") => "Tag keys starting with 'aws:' are reserved for system use",
+            (0, _) => "Tag keys can't be empty",
+            (129.., _) => "Tag keys have up to 128 characters",
+            (_, 257..) => "Tag values have up to 256 characters",
+            _ => continue,
+        };
+        return Err(Mistake::new(at(name), format!("InvalidParameterValue: {wrong}")).help(format!("tag '{key}'")));
     }
     Ok(tags)
 }

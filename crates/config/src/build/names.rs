@@ -96,7 +96,7 @@ impl Builder<'_> {
                 let change = if count == 1 { RecordChange::Create(set) } else { RecordChange::Upsert(set) };
                 let op = Op::ChangeResourceRecordSets { zone, name: name.clone(), kind, change };
                 let place = some.last().map_or(at(written), at);
-                self.apply(op, place, &[("TTL", records.ttl.as_ref().map(at))])?;
+                self.apply(op, place, &[("Name", Some(at(written))), ("TTL", records.ttl.as_ref().map(at))])?;
             }
         }
         if !any {

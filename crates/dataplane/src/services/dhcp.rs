@@ -55,6 +55,7 @@ pub fn answer(snapshot: &Snapshot, eni: &Eni, question: &[u8]) -> Result<Option<
     option(DhcpOption::ServerIdentifier(subnet.router));
     if kind != MessageType::Nak {
         option(DhcpOption::SubnetMask(subnet.cidr.netmask()));
+        option(DhcpOption::BroadcastAddr(subnet.cidr.broadcast()));
         option(DhcpOption::Router(vec![subnet.router]));
         let dhcp = &snapshot.vpc(subnet.vpc).dhcp;
         let names = dhcp.domain_name_servers.iter().map(|server| server.address(subnet.resolver)).collect();

@@ -12,6 +12,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use minivpc_model::{host_name, is_in_domain};
 
+use super::METADATA;
 use super::hosted_zone::{Known, absolute, labels};
 use crate::snapshot::{Snapshot, Vpc};
 
@@ -29,7 +30,7 @@ pub enum Transport {
 }
 
 /// Aliases on the way to an answer; who has more of them has a loop.
-const ALIASES: usize = 8;
+const ALIASES: usize = 16;
 
 /// The answer to a question of somebody in a VPC, a number; none to what is no question.
 pub fn answer(snapshot: &Snapshot, vpc: u16, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
@@ -43,6 +44,8 @@ pub fn answer(snapshot: &Snapshot, vpc: u16, question: &[u8], transport: Transpo
     answer.add_queries(question.queries.iter().cloned());
     answer.metadata.response_code = match question.queries.as_slice() {
         _ if question.metadata.op_code != OpCode::Query => ResponseCode::NotImp,
+        // Zones are handed out to nobody.
+        [asked] if matches!(asked.query_type, RecordType::AXFR | RecordType::IXFR) => ResponseCode::Refused,
         [asked] if asked.query_class == DNSClass::IN => {
             let asker = Asker { snapshot, number: vpc, vpc: snapshot.vpc(vpc) };
             asker.resolve(&asked.name, asked.query_type, &mut answer)
@@ -120,7 +123,8 @@ impl Asker<'_> {
                 found.and_then(|name| absolute(&name)).map(|name| RData::PTR(PTR(name)))
             }
             None => {
-                let address = self.private_name(name).or_else(|| self.public_name(name));
+                let own = self.private_name(name).or_else(|| self.metadata_name(name));
+                let address = own.or_else(|| self.public_name(name));
                 address.or_else(|| self.host(name)).map(|address| RData::A(A(address)))
             }
         };
@@ -161,13 +165,22 @@ impl Asker<'_> {
         };
         let reversed = self.own_zone(name).and_then(|_| name.strip_suffix(".in-addr.arpa"));
         let mut hosts = self.snapshot.hosts.iter().filter(|host| host.site.is_none());
-        own || reversed.is_some_and(some_bytes) || hosts.any(|host| is_in_domain(&host.name.to_ascii_lowercase(), name))
+        name.is_empty()
+            || own
+            || reversed.is_some_and(some_bytes)
+            || hosts.any(|host| is_in_domain(&host.name.to_ascii_lowercase(), name))
     }
 
     /// DNS-3, DNS-4.
     fn private_name(&self, name: &str) -> Option<Ipv4Addr> {
         let address = address_in(name.strip_suffix(&self.vpc.domain)?.strip_suffix('.')?.strip_prefix("ip-")?)?;
         self.is_named(address).then_some(address)
+    }
+
+    /// Instances ask `instance-data` for their metadata, which their domain completes.
+    fn metadata_name(&self, name: &str) -> Option<Ipv4Addr> {
+        let named = name.strip_suffix(&self.vpc.domain).is_some_and(|name| name == "instance-data.");
+        (named && self.vpc.dns_hostnames).then_some(METADATA)
     }
 
     fn is_named(&self, address: Ipv4Addr) -> bool {
@@ -198,6 +211,9 @@ impl Asker<'_> {
 
     /// DNS-7.
     fn name_of(&self, address: Ipv4Addr) -> Option<String> {
+        if address == METADATA && self.vpc.dns_hostnames {
+            return Some(format!("instance-data.{}", self.vpc.domain));
+        }
         if self.is_named(address) {
             return Some(format!("{}.{}", host_name(address), self.vpc.domain));
         }

@@ -11,8 +11,8 @@ const NS_TTL: u32 = 172_800;
 /// For how long they may keep that there is nothing, seconds; Route 53's value.
 const SOA_TTL: u32 = 900;
 /// Those of private zones, which nobody can ask.
-const SERVERS: [&str; 4] =
-    ["ns-0.awsdns-00.com", "ns-512.awsdns-00.net", "ns-1024.awsdns-00.org", "ns-1536.awsdns-00.co.uk"];
+const SERVERS: [&str; 4] = [FIRST_SERVER, "ns-0.awsdns-00.com", "ns-512.awsdns-00.net", "ns-1024.awsdns-00.org"];
+const FIRST_SERVER: &str = "ns-1536.awsdns-00.co.uk";
 const MAILBOX: &str = "awsdns-hostmaster.amazon.com";
 
 /// What is known of a name. Who says that there is nothing says for how long that holds (RFC 2308).
@@ -52,7 +52,7 @@ impl RecordSet {
 }
 
 fn soa() -> Option<RData> {
-    Some(RData::SOA(SOA::new(absolute(SERVERS[0])?, absolute(MAILBOX)?, 1, 7200, 900, 1_209_600, 86_400)))
+    Some(RData::SOA(SOA::new(absolute(FIRST_SERVER)?, absolute(MAILBOX)?, 1, 7200, 900, 1_209_600, 86_400)))
 }
 
 impl HostedZone {

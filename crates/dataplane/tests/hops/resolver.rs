@@ -78,6 +78,10 @@ fn dns_1_dns_3_dns_4_dns_7_names_of_instances_are_made_of_addresses_both_ways() 
         assert_eq!(ask(unknown, RecordType::A), NOTHING, "{unknown}");
     }
     assert_eq!(ask("8.8.8.8.in-addr.arpa", RecordType::PTR), NOTHING);
+    let metadata = "instance-data.ap-northeast-3.compute.internal";
+    assert_eq!(ask(metadata, RecordType::A), is("169.254.169.254"));
+    assert_eq!(ask("254.169.254.169.in-addr.arpa", RecordType::PTR), is(&format!("{metadata}.")));
+    assert_eq!(ask("example.com", RecordType::AXFR).0, ResponseCode::Refused);
     // RFC 8020: there is nothing below what there isn't, so what others are below of is there.
     for above in
         ["ap-northeast-3.compute.internal", "compute.internal", "10.in-addr.arpa", "0.0.10.in-addr.arpa", "com"]

@@ -224,6 +224,8 @@ fn dhcp_2_dhcp_3_dhcp_4_dhcp_6_a_client_gets_the_address_that_its_interface_has(
     let option = |code| offer.opts().get(code).cloned().unwrap();
     assert_eq!(option(OptionCode::MessageType), DhcpOption::MessageType(MessageType::Offer));
     assert_eq!(option(OptionCode::SubnetMask), DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)));
+    let broadcast = Ipv4Addr::new(10, 0, 0, 255);
+    assert_eq!(option(OptionCode::BroadcastAddr), DhcpOption::BroadcastAddr(broadcast));
     assert_eq!(option(OptionCode::Router), DhcpOption::Router(vec![ROUTER]));
     assert_eq!(option(OptionCode::DomainNameServer), DhcpOption::DomainNameServer(vec![RESOLVER]));
     assert_eq!(option(OptionCode::DomainName), DhcpOption::DomainName("ap-northeast-3.compute.internal".to_owned()));

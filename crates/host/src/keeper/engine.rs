@@ -13,7 +13,7 @@ use crate::error::{Context, HostError};
 
 /// An engine that dies so often within [`SHORT`] of its start isn't started any more.
 const ATTEMPTS: u32 = 5;
-const SHORT: Duration = Duration::from_secs(1);
+const SHORT: Duration = Duration::from_millis(250);
 
 pub(super) struct Engine {
     arguments: Vec<OsString>,
@@ -49,7 +49,7 @@ impl Engine {
         tracing::warn!(code = status.code(), signal = status.signal(), "the engine died");
         self.short_lives = if self.started.elapsed() < SHORT { self.short_lives + 1 } else { 0 };
         if self.short_lives == ATTEMPTS {
-            tracing::error!("it dies all the time, and isn't started any more");
+            tracing::error!("it dies all the time: the lab ends");
             return None;
         }
         match spawn(&self.arguments, Stdio::null(), &self.log) {

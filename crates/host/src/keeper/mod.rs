@@ -53,6 +53,8 @@ pub enum End {
     Asked,
     /// Who made the lab went before it was up, and nobody clears up after it.
     Abandoned,
+    /// The engine died again and again.
+    NoEngine,
 }
 
 /// Serves requests on a listening socket until somebody asks it to end.
@@ -83,6 +85,9 @@ pub fn run_keeper(listener: OwnedFd) -> Result<End, HostError> {
         };
         if ready.get(1 + clients.len()) == Some(&true) {
             lab.engine = lab.engine.take().and_then(Engine::revive);
+            if lab.engine.is_none() && lab.committed {
+                lab.end.get_or_insert(End::NoEngine);
+            }
         }
         let mut at = 0;
         clients.retain(|client| {

@@ -17,6 +17,8 @@ const SETS_PER_ZONE: usize = 10_000;
 const VALUES_PER_SET: usize = 400;
 /// Longest piece of a text, bytes (RFC 1035 §3.3).
 const LONGEST_STRING: usize = 255;
+/// What names are made of, in words.
+const LABELS: &str = "1 to 63 letters, digits, '-' and '_' between two dots, and 253 characters in all";
 /// Longest answer, bytes: by TCP it has 16 bits for its length.
 const LONGEST_ANSWER: usize = 64_000;
 /// Longest a record may be kept, seconds (RFC 2181 §8).
@@ -68,7 +70,7 @@ impl World {
         let CreateHostedZone { id, name, vpc, tags, origin } = new;
         self.unused(self.hosted_zones.contains_key(&id), id)?;
         if domain_name(&name).as_ref() != Some(&name) {
-            let message = format!("'{name}' isn't a domain name: letters, digits, '-' and '_' between dots");
+            let message = format!("'{name}' isn't a domain name: {LABELS}");
             return Err(Refusal::new(ErrorCode::InvalidDomainName, "Name", message));
         }
         let (vpcs, record_sets) = (BTreeSet::from([vpc]), BTreeMap::new());
@@ -146,7 +148,7 @@ impl World {
             RecordChange::Delete => return Err(missing()),
             RecordChange::Create(_) if has => {
                 let kind = kind.as_str();
-                return Err(invalid(format!(
+                return Err(at_name(format!(
                     "Tried to create resource record set [name='{name}.', type='{kind}'] but it already exists"
                 )));
             }
@@ -169,23 +171,26 @@ impl World {
     }
 }
 
+/// What is wrong with the name of a record set.
+fn at_name(message: String) -> Refusal {
+    Refusal { parameter: "Name", ..invalid(message) }
+}
+
 fn invalid(message: String) -> Refusal {
     Refusal::new(ErrorCode::InvalidChangeBatch, "", message)
 }
 
 fn check_name(zone: &HostedZone, name: &str, kind: RecordType) -> Result<(), Refusal> {
     let (zone_name, written) = (&zone.name, kind.as_str());
-    let refuse = |why: String| Err(invalid(format!("RRSet of type {written} with DNS name {name}. {why}")));
+    let refuse = |why: String| Err(at_name(format!("RRSet of type {written} with DNS name {name}. {why}")));
     // `*` stands for whole labels, and only in front (RFC 4592).
     let below = name.strip_prefix("*.").unwrap_or(name);
     if !is_in_domain(below, zone_name) {
-        return Err(invalid(format!("RRSet with DNS name {name}. is not permitted in zone {zone_name}.")));
+        return Err(at_name(format!("RRSet with DNS name {name}. is not permitted in zone {zone_name}.")));
     }
     if domain_name(below).as_deref() != Some(below) {
-        let message = format!(
-            "'{name}' isn't supported here: letters, digits, '-' and '_' between dots, and '*' as the first label"
-        );
-        return Err(invalid(message));
+        let message = format!("'{name}' isn't a name that is supported here: {LABELS}, and '*' as the first label");
+        return Err(at_name(message));
     }
     let others = zone.record_sets.get(name).into_iter().flat_map(|sets| sets.keys()).filter(|other| **other != kind);
     let others: Vec<_> = others.collect();

@@ -106,12 +106,15 @@ impl Planner<'_> {
                 let has = has.and_then(|zone| zone.record_set(name, kind));
                 let meaning = |set: &ResourceRecordSet| (set.ttl, set.values.clone());
                 if has.map(meaning) != Some(meaning(set)) {
-                    let (name, change) = (name.to_owned(), RecordChange::Upsert(set.clone()));
+                    let set = set.clone();
+                    let change = if has.is_some() { RecordChange::Upsert(set) } else { RecordChange::Create(set) };
+                    let name = name.to_owned();
                     ops.push(Op::ChangeResourceRecordSets { zone: zone.id, name, kind, change });
                 }
             }
         }
-        self.push_all(ops)
+        self.push_all(ops)?;
+        self.push_all(self.disassociations(|_| true))
     }
 
     pub(super) fn associate(&mut self) -> Result<(), Refusal> {

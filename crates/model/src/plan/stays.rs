@@ -19,12 +19,17 @@ impl Planner<'_> {
         both(&self.world.dhcp_options, &self.wanted.dhcp_options, id).is_some_and(same)
     }
 
-    /// A zone that loses all its VPCs at once would be nobody's for a moment.
+    /// One that loses all its VPCs goes only when others have come; another zone of its name might want them before.
     pub(super) fn hosted_zone_stays(&self, id: HostedZoneId) -> bool {
-        let keeps = |(a, b): (&HostedZone, &HostedZone)| {
-            a.name == b.name && a.vpcs.intersection(&b.vpcs).any(|vpc| self.vpc_stays(*vpc))
-        };
-        both(&self.world.hosted_zones, &self.wanted.hosted_zones, id).is_some_and(keeps)
+        let rival =
+            |zone: &HostedZone| self.wanted.hosted_zones().any(|other| other.name == zone.name && other.id != id);
+        let stays = |(a, b): (&HostedZone, &HostedZone)| a.name == b.name && (self.keeps_a_vpc(a) || !rival(a));
+        both(&self.world.hosted_zones, &self.wanted.hosted_zones, id).is_some_and(stays)
+    }
+
+    pub(super) fn keeps_a_vpc(&self, zone: &HostedZone) -> bool {
+        let wanted = self.wanted.hosted_zones.get(&zone.id);
+        wanted.is_some_and(|wanted| wanted.vpcs.intersection(&zone.vpcs).any(|vpc| self.vpc_stays(*vpc)))
     }
 
     pub(super) fn subnet_stays(&self, id: SubnetId) -> bool {

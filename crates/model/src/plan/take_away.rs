@@ -123,14 +123,12 @@ impl Planner<'_> {
                 let (name, change) = (name.to_owned(), RecordChange::Delete);
                 ops.push(Op::ChangeResourceRecordSets { zone: zone.id, name, kind, change });
             }
-            match wanted {
-                None => ops.push(Op::DeleteHostedZone(zone.id)),
-                Some(wanted) => {
-                    let gone = zone.vpcs.iter().filter(|vpc| !wanted.vpcs.contains(vpc));
-                    ops.extend(gone.map(|vpc| Op::DisassociateVpcFromHostedZone { zone: zone.id, vpc: *vpc }));
-                }
+            if wanted.is_none() {
+                ops.push(Op::DeleteHostedZone(zone.id));
             }
         }
+        // A zone that loses all that it has keeps one until others come.
+        ops.extend(self.disassociations(|zone| self.keeps_a_vpc(zone)));
         for vpc in world.vpcs() {
             if vpc.dhcp_options.is_some_and(|set| !self.dhcp_options_stay(set)) {
                 ops.push(Op::AssociateDhcpOptions { vpc: vpc.id, set: None });
@@ -139,6 +137,17 @@ impl Planner<'_> {
         let gone = world.dhcp_options().filter(|set| !self.dhcp_options_stay(set.id));
         ops.extend(gone.map(|set| Op::DeleteDhcpOptions(set.id)));
         self.push_all(ops)
+    }
+
+    /// From whom zones go that stay, of which `which` are asked about.
+    pub(super) fn disassociations(&self, which: impl Fn(&HostedZone) -> bool) -> Vec<Op> {
+        let stay = self.world.hosted_zones().filter(|zone| self.hosted_zone_stays(zone.id) && which(zone));
+        let gone = stay.flat_map(|zone| {
+            let wanted = self.wanted.hosted_zones.get(&zone.id).map(|wanted| &wanted.vpcs);
+            let gone = zone.vpcs.iter().filter(move |vpc| !wanted.is_some_and(|wanted| wanted.contains(vpc)));
+            gone.map(|vpc| Op::DisassociateVpcFromHostedZone { zone: zone.id, vpc: *vpc })
+        });
+        gone.collect()
     }
 
     /// Subnets, VPCs with all that is in them, gateways on their edge, Elastic IP addresses.

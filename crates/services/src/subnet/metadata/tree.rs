@@ -62,7 +62,12 @@ pub fn read(world: &World, instance: &Instance, lab: &dyn Lab, path: &str) -> Op
 fn list(values: &BTreeMap<String, String>, path: &str) -> Option<String> {
     let inside = if path.is_empty() { String::new() } else { format!("{path}/") };
     let below = values.keys().filter_map(|key| key.strip_prefix(&inside));
-    let names: BTreeSet<_> = below.map(|rest| rest.split_inclusive('/').next().unwrap_or_default()).collect();
+    let name = |rest: &'_ str| {
+        let name = rest.split_inclusive('/').next().unwrap_or_default();
+        // What a version has is listed without slashes.
+        if path.is_empty() { name.trim_end_matches('/').to_owned() } else { name.to_owned() }
+    };
+    let names: BTreeSet<_> = below.map(name).collect();
     (!names.is_empty()).then(|| names.into_iter().collect::<Vec<_>>().join("\n"))
 }
 
@@ -101,6 +106,7 @@ fn values(world: &World, instance: &Instance, lab: &dyn Lab, path: &str) -> Resu
     put("local-ipv4", &primary.private_ip.to_string());
     put("mac", &primary.mac.to_string());
     put("placement/availability-zone", zone);
+    put("placement/availability-zone-id", &zone_id(&vpc.region, zone));
     put("placement/region", &vpc.region);
     put("profile", "default-hvm");
     put("reservation-id", &instance.id.to_string().replace("i-", "r-"));
@@ -159,6 +165,21 @@ fn groups<'a>(world: &'a World, eni: &NetworkInterface) -> Result<Vec<&'a Securi
 
 fn lines(all: impl Iterator<Item = String>) -> String {
     all.collect::<Vec<_>>().join("\n")
+}
+
+/// The zone's name for all accounts: `apne1-az2` of `ap-northeast-1b`, if the lab's account is the first.
+fn zone_id(region: &str, zone: &str) -> String {
+    let short = |part: &str| match part {
+        "northeast" => "ne".to_owned(),
+        "southeast" => "se".to_owned(),
+        "northwest" => "nw".to_owned(),
+        "southwest" => "sw".to_owned(),
+        "north" | "south" | "east" | "west" | "central" => part[..1].to_owned(),
+        part => part.to_owned(),
+    };
+    let region_id: String = region.split('-').map(short).collect();
+    let letter = zone.bytes().last().unwrap_or(b'a');
+    format!("{region_id}-az{}", letter.saturating_sub(b'a') + 1)
 }
 
 /// Nobody has made these images: their ids only tell them apart.
