@@ -40,6 +40,14 @@ fn dns_9_real_tools_read_every_kind_of_record_by_both_transports() {
     assert_eq!(status(&lab, "client", "nobody.internal.example"), "NXDOMAIN");
     assert_eq!(status(&lab, "client", "dev.internal.example"), "NOERROR");
     assert!(lab.exec("client", &["getent", "hosts", "www.internal.example"]).contains("10.0.1.10"));
+    let shown = lab.json(&["show", "hosted-zone", "internal.example"]);
+    let sets = shown["ResourceRecordSets"].as_array().unwrap();
+    let names: Vec<_> = sets.iter().map(|set| format!("{} {}", set["Name"], set["Type"]).replace('"', "")).collect();
+    assert!(names.contains(&"\\\\052.dev.internal.example. A".to_owned()), "{names:?}");
+    for kind in ["MX", "NS", "SOA", "TXT"] {
+        assert!(names.contains(&format!("internal.example. {kind}")), "{names:?}");
+    }
+    assert!(lab.ask(&["show", "hosted-zone", "internal.example"]).contains("10 mail.internal.example"));
     assert!(lab.drops().is_empty());
 }
 

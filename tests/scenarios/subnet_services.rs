@@ -114,6 +114,10 @@ fn dhcp_1_dhcp_3_another_set_is_heard_of_by_who_asks_again_or_starts_again() {
     };
     let is = |name: &str| (name.to_owned(), name.to_owned());
     assert_eq!(name("client"), is("ip-10-1-0-10.corp.example"));
+    let shown = lab.json(&["show", "dhcp-options", "corp"]);
+    let told = &shown["DhcpOptions"][0]["DhcpConfigurations"];
+    assert_eq!((&told[0]["Key"], &told[0]["Values"][0]["Value"]), (&"domain-name".into(), &"corp.example".into()));
+    assert_eq!((&told[1]["Key"], &told[1]["Values"][0]["Value"]), (&"domain-name-servers".into(), &"10.1.0.53".into()));
     let pid = lab.exec("client", &["readlink", "/proc/self/ns/net"]);
     let said = lab.apply(&SERVICES.replace("    dhcp_options: corp\n", ""));
     assert!(said.contains("AssociateDhcpOptions") && said.contains("1 change"), "{said}");

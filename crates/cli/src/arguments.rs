@@ -534,6 +534,8 @@ pub enum Kind {
     VpnGateway,
     VpnConnection,
     ElasticIp,
+    DhcpOptions,
+    HostedZone,
 }
 
 impl Kind {
@@ -549,6 +551,8 @@ impl Kind {
             Self::VpnGateway => "DescribeVpnGateways",
             Self::VpnConnection => "DescribeVpnConnections",
             Self::ElasticIp => "DescribeAddresses",
+            Self::DhcpOptions => "DescribeDhcpOptions",
+            Self::HostedZone => "ListResourceRecordSets",
         }
     }
 }
@@ -576,6 +580,8 @@ impl From<Kind> for Described {
             Kind::VpnGateway => Self::VpnGateway,
             Kind::VpnConnection => Self::VpnConnection,
             Kind::ElasticIp => Self::ElasticIp,
+            Kind::DhcpOptions => Self::DhcpOptions,
+            Kind::HostedZone => Self::HostedZone,
         }
     }
 }

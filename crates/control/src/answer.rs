@@ -287,7 +287,9 @@ impl Answers<'_> {
             | Described::InternetGateway
             | Described::VpnGateway
             | Described::VpnConnection
-            | Described::ElasticIp => Err("only NAT gateways and network interfaces have metrics".into()),
+            | Described::ElasticIp
+            | Described::DhcpOptions
+            | Described::HostedZone => Err("only NAT gateways and network interfaces have metrics".into()),
         }
     }
 
@@ -316,6 +318,12 @@ impl Answers<'_> {
                 describe::vpn_connection(world, world.find_vpn_connection(None, name).map_err(not_found)?)
             }
             Described::ElasticIp => describe::elastic_ip(world, world.find_elastic_ip(None, name).map_err(not_found)?),
+            Described::DhcpOptions => {
+                describe::dhcp_options(world, world.find_dhcp_options(None, name).map_err(not_found)?)
+            }
+            Described::HostedZone => {
+                describe::hosted_zone(world, world.find_hosted_zone(None, name).map_err(not_found)?)
+            }
             Described::NetworkInterface => {
                 describe::network_interface(world, world.find_network_interface(name).map_err(not_found)?)
             }

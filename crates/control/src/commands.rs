@@ -108,7 +108,7 @@ if [ -n "$2" ]; then
   script=/var/lib/cloud/instance/scripts/part-001
   mkdir -p "${script%/*}" && printf '%s' "$2" >"$script" && chmod 0700 "$script"
   printf '$ user data\n'
-  ( cd / && exec "$script" ) || printf '(exit status %s)\n' "$?"
+  ( cd / && exec env -i PATH="$PATH" "$script" ) || printf '(exit status %s)\n' "$?"
 fi
 shift 2
 for command; do

@@ -4,9 +4,10 @@
 use std::net::Ipv4Addr;
 
 use minivpc_model::{
-    AllocationId, Association, Attachment, Connectivity, InternetGatewayId, LoadBalancer, NatGatewayId,
-    NetworkAclEntry, NetworkAclId, NetworkInterfaceId, Peer, PortRange, Refusal, RouteOrigin, RouteState, RouteTableId,
-    RouteTarget, RuleAction, SecurityGroupId, SecurityGroupRule, Tags, Traffic, VpnConnectionId, VpnGatewayId, World,
+    AllocationId, Association, Attachment, Connectivity, DhcpConfiguration, DhcpOptionsId, DomainNameServer,
+    HostedZoneId, InternetGatewayId, LoadBalancer, NatGatewayId, NetworkAclEntry, NetworkAclId, NetworkInterfaceId,
+    Peer, PortRange, Refusal, RouteOrigin, RouteState, RouteTableId, RouteTarget, RuleAction, SecurityGroupId,
+    SecurityGroupRule, Tags, Traffic, VpnConnectionId, VpnGatewayId, World,
 };
 use serde_json::{Map, Value, json};
 
@@ -341,6 +342,55 @@ pub fn vpn_connection(world: &World, id: VpnConnectionId) -> Result<Value, Refus
         "VpnConnectionId": id.to_string(),
         "VpnGatewayId": connection.vpn_gateway.to_string(),
     }]}))
+}
+
+/// `DescribeDhcpOptions` of one.
+///
+/// # Errors
+/// When there is no such set.
+pub fn dhcp_options(world: &World, id: DhcpOptionsId) -> Result<Value, Refusal> {
+    let set = world.dhcp_options_set(id)?;
+    let DhcpConfiguration { domain_name_servers, domain_name, ntp_servers, netbios_name_servers, netbios_node_type } =
+        &set.configuration;
+    let addresses = |all: &[Ipv4Addr]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let server = |server: &DomainNameServer| match server {
+        DomainNameServer::AmazonProvided => "AmazonProvidedDNS".to_owned(),
+        DomainNameServer::Address(address) => address.to_string(),
+    };
+    let told = [
+        ("domain-name", domain_name.iter().cloned().collect()),
+        ("domain-name-servers", domain_name_servers.iter().map(server).collect()),
+        ("ntp-servers", addresses(ntp_servers)),
+        ("netbios-name-servers", addresses(netbios_name_servers)),
+        ("netbios-node-type", netbios_node_type.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    ];
+    let told = told.iter().filter(|(_, values)| !values.is_empty()).map(|(key, values)| {
+        let values: Vec<_> = values.iter().map(|value| json!({ "Value": value })).collect();
+        json!({ "Key": key, "Values": values })
+    });
+    Ok(json!({ "DhcpOptions": [{
+        "DhcpConfigurations": told.collect::<Vec<_>>(),
+        "DhcpOptionsId": id.to_string(),
+        "Tags": tags(&set.tags),
+    }]}))
+}
+
+/// Route 53's `ListResourceRecordSets` of a zone.
+///
+/// # Errors
+/// When there is no such zone.
+pub fn hosted_zone(world: &World, id: HostedZoneId) -> Result<Value, Refusal> {
+    let zone = world.hosted_zone(id)?;
+    // As Route 53 writes what isn't a letter, a digit or a sign that names have.
+    let name = |name: &str| format!("{}.", name.replace('*', "\\052"));
+    let mut sets: Vec<_> = zone.all_record_sets().collect();
+    // In the order of Route 53: the zone's own first, then label by label from the right.
+    sets.sort_by_cached_key(|(name, kind, _)| (name.rsplit('.').map(str::to_owned).collect::<Vec<_>>(), kind.as_str()));
+    let sets = sets.into_iter().map(|(of, kind, set)| {
+        let records: Vec<_> = set.values.iter().map(|value| json!({ "Value": value })).collect();
+        json!({ "Name": name(of), "ResourceRecords": records, "TTL": set.ttl, "Type": kind.as_str() })
+    });
+    Ok(json!({ "ResourceRecordSets": sets.collect::<Vec<_>>() }))
 }
 
 fn tags(tags: &Tags) -> Value {

@@ -187,6 +187,8 @@ pub enum Described {
     VpnGateway,
     VpnConnection,
     ElasticIp,
+    DhcpOptions,
+    HostedZone,
 }
 
 /// A packet to trace.

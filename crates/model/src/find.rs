@@ -12,6 +12,7 @@ use crate::world::World;
 pub enum ResourceKind {
     Vpc,
     DhcpOptions,
+    HostedZone,
     Subnet,
     RouteTable,
     SecurityGroup,
@@ -33,6 +34,7 @@ impl ResourceKind {
         match self {
             Self::Vpc => "vpc",
             Self::DhcpOptions => "dhcp_options",
+            Self::HostedZone => "hosted_zone",
             Self::Subnet => "subnet",
             Self::RouteTable => "route_table",
             Self::SecurityGroup => "security_group",
@@ -146,6 +148,7 @@ macro_rules! finders {
 
 finders! {
     find_vpc: vpcs, Vpc => VpcId, |x, _w| (x.tags.name(), None);
+    find_hosted_zone: hosted_zones, HostedZone => HostedZoneId, |x, _w| (x.tags.name(), None);
     find_dhcp_options: dhcp_options, DhcpOptions => DhcpOptionsId, |x, _w| (x.tags.name(), None);
     find_subnet: subnets, Subnet => SubnetId, |x, _w| (x.tags.name(), Some(x.vpc));
     find_route_table: route_tables, RouteTable => RouteTableId, |x, w| (x.tags.name().or(w.main_name(x.id)), Some(x.vpc));

@@ -216,8 +216,7 @@ pub struct HostedZone {
     pub name: String,
     /// Whose resolvers know it.
     pub vpcs: BTreeSet<VpcId>,
-    /// By name, written as the zone's, and type. Those that Route 53 makes along with a zone, SOA and NS, aren't among
-    /// them.
+    /// By name, written as the zone's, and type.
     pub record_sets: BTreeMap<String, BTreeMap<RecordType, ResourceRecordSet>>,
     /// Tags.
     pub tags: Tags,
@@ -259,7 +258,9 @@ pub enum RecordType {
     Aaaa,
     Cname,
     Mx,
+    Ns,
     Ptr,
+    Soa,
     Srv,
     Txt,
 }
@@ -273,10 +274,18 @@ impl RecordType {
             Self::Aaaa => "AAAA",
             Self::Cname => "CNAME",
             Self::Mx => "MX",
+            Self::Ns => "NS",
             Self::Ptr => "PTR",
+            Self::Soa => "SOA",
             Self::Srv => "SRV",
             Self::Txt => "TXT",
         }
+    }
+
+    /// Does Route 53 make one along with each zone, which stays as it is?
+    #[must_use]
+    pub fn is_required(self) -> bool {
+        matches!(self, Self::Ns | Self::Soa)
     }
 }
 

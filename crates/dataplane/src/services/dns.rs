@@ -43,6 +43,8 @@ pub fn answer(snapshot: &Snapshot, vpc: u16, question: &[u8], transport: Transpo
     answer.metadata.recursion_available = true;
     answer.add_queries(question.queries.iter().cloned());
     answer.metadata.response_code = match question.queries.as_slice() {
+        // RFC 6891 §6.1.3.
+        _ if question.edns.as_ref().is_some_and(|edns| edns.version() > 0) => ResponseCode::BADVERS,
         _ if question.metadata.op_code != OpCode::Query => ResponseCode::NotImp,
         // Zones are handed out to nobody.
         [asked] if matches!(asked.query_type, RecordType::AXFR | RecordType::IXFR) => ResponseCode::Refused,
@@ -58,9 +60,9 @@ pub fn answer(snapshot: &Snapshot, vpc: u16, question: &[u8], transport: Transpo
         (Transport::Udp, Some(edns)) => edns.max_payload().clamp(SHORTEST, LONGEST),
         (Transport::Udp, None) => SHORTEST,
     };
-    if question.edns.is_some() {
+    if let Some(asked) = &question.edns {
         let mut edns = Edns::new();
-        edns.set_max_payload(LONGEST);
+        edns.set_max_payload(LONGEST).set_dnssec_ok(asked.flags().dnssec_ok);
         answer.set_edns(edns);
     }
     let bytes = answer.to_vec().ok()?;

@@ -2,18 +2,9 @@
 
 use std::collections::HashMap;
 
-use hickory_proto::rr::rdata::{CNAME, NS, SOA};
+use hickory_proto::rr::rdata::CNAME;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use minivpc_model::{self as model, is_in_domain};
-
-/// For how long others may keep who serves a zone, seconds; Route 53's value.
-const NS_TTL: u32 = 172_800;
-/// For how long they may keep that there is nothing, seconds; Route 53's value.
-const SOA_TTL: u32 = 900;
-/// Those of private zones, which nobody can ask.
-const SERVERS: [&str; 4] = [FIRST_SERVER, "ns-0.awsdns-00.com", "ns-512.awsdns-00.net", "ns-1024.awsdns-00.org"];
-const FIRST_SERVER: &str = "ns-1536.awsdns-00.co.uk";
-const MAILBOX: &str = "awsdns-hostmaster.amazon.com";
 
 /// What is known of a name. Who says that there is nothing says for how long that holds (RFC 2308).
 pub(super) enum Known {
@@ -51,10 +42,6 @@ impl RecordSet {
     }
 }
 
-fn soa() -> Option<RData> {
-    Some(RData::SOA(SOA::new(absolute(FIRST_SERVER)?, absolute(MAILBOX)?, 1, 7200, 900, 1_209_600, 86_400)))
-}
-
 impl HostedZone {
     pub(crate) fn new(zone: &model::HostedZone) -> Self {
         let mut names: HashMap<String, Vec<RecordSet>> = HashMap::new();
@@ -67,12 +54,10 @@ impl HostedZone {
                 below = above;
             }
         }
-        let servers = SERVERS.iter().filter_map(|name| absolute(name)).map(|name| RData::NS(NS(name))).collect();
-        let of_zone = names.entry(zone.name.clone()).or_default();
-        of_zone.push(RecordSet { ttl: NS_TTL, data: servers });
-        let soa = soa();
-        of_zone.extend(soa.clone().map(|soa| RecordSet { ttl: SOA_TTL, data: vec![soa] }));
-        let soa = soa.zip(absolute(&zone.name)).map(|(soa, name)| Record::from_rdata(name, SOA_TTL, soa));
+        let apex = names.get(&zone.name);
+        let soa = apex.and_then(|sets| sets.iter().find(|set| set.is(RecordType::SOA)));
+        let soa = soa.and_then(|set| Some((set.ttl, set.data.first()?.clone()))).zip(absolute(&zone.name));
+        let soa = soa.map(|((ttl, data), name)| Record::from_rdata(name, ttl, data));
         Self { name: zone.name.clone(), names, soa }
     }
 

@@ -361,6 +361,12 @@ fn r_3_dns_1_dns_10_the_resolver_has_two_addresses_and_answers_questions_only() 
         sim.send("one", &super::ping(to, 1));
         assert!(sim.received("one").is_empty(), "no ping");
     }
+    let mut newer = question.clone();
+    newer.set_edns(Edns::new().set_version(1).set_dnssec_ok(true).clone());
+    sim.send("one", &datagram(RESOLVER, 53, &newer.to_vec().unwrap()));
+    let answer = Message::from_vec(payload(&sim.received("one")[0])).unwrap();
+    assert_eq!(answer.metadata.response_code.low(), ResponseCode::BADVERS.low());
+    assert!(answer.edns.unwrap().flags().dnssec_ok, "as it was asked (RFC 3225)");
     let (mut twice, mut said) = (question.clone(), question.clone());
     twice.add_query(Query::query(Name::root(), RecordType::NS));
     said.metadata.message_type = hickory_proto::op::MessageType::Response;

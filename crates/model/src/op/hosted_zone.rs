@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, SRV, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData};
 
 use crate::id::*;
@@ -17,6 +17,13 @@ const SETS_PER_ZONE: usize = 10_000;
 const VALUES_PER_SET: usize = 400;
 /// Longest piece of a text, bytes (RFC 1035 §3.3).
 const LONGEST_STRING: usize = 255;
+/// For how long others may keep who serves a zone, seconds, and who that is: of private zones nobody who can be asked.
+const NS_TTL: u32 = 172_800;
+const SERVERS: [&str; 4] =
+    ["ns-1536.awsdns-00.co.uk.", "ns-0.awsdns-00.com.", "ns-1024.awsdns-00.org.", "ns-512.awsdns-00.net."];
+/// For how long they may keep that there is nothing, seconds, and who says so.
+const SOA_TTL: u32 = 900;
+const START_OF_AUTHORITY: &str = "ns-1536.awsdns-00.co.uk. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400";
 /// What names are made of, in words.
 const LABELS: &str = "1 to 63 letters, digits, '-' and '_' between two dots, and 253 characters in all";
 /// Longest answer, bytes: by TCP it has 16 bits for its length.
@@ -73,7 +80,13 @@ impl World {
             let message = format!("'{name}' isn't a domain name: {LABELS}");
             return Err(Refusal::new(ErrorCode::InvalidDomainName, "Name", message));
         }
-        let (vpcs, record_sets) = (BTreeSet::from([vpc]), BTreeMap::new());
+        let set = |ttl, values: &[&str]| {
+            let values = values.iter().map(|value| (*value).to_owned()).collect();
+            ResourceRecordSet { ttl, values, origin }
+        };
+        let required =
+            [(RecordType::Ns, set(NS_TTL, &SERVERS)), (RecordType::Soa, set(SOA_TTL, &[START_OF_AUTHORITY]))];
+        let (vpcs, record_sets) = (BTreeSet::from([vpc]), BTreeMap::from([(name.clone(), required.into())]));
         let zone = HostedZone { id, name, vpcs, record_sets, tags, origin };
         self.check_association(&zone, vpc)?;
         self.hosted_zones.insert(id, zone);
@@ -118,7 +131,7 @@ impl World {
     }
 
     pub(super) fn delete_hosted_zone(&mut self, id: HostedZoneId) -> Result<(), Refusal> {
-        if !self.hosted_zone(id)?.record_sets.is_empty() {
+        if self.hosted_zone(id)?.all_record_sets().any(|(_, kind, _)| !kind.is_required()) {
             let message =
                 "The specified hosted zone contains non-required resource record sets and so cannot be deleted.";
             return Err(Refusal::new(ErrorCode::HostedZoneNotEmpty, "HostedZoneId", message));
@@ -135,6 +148,10 @@ impl World {
         change: RecordChange,
     ) -> Result<(), Refusal> {
         let zone = self.hosted_zone(id)?;
+        if kind.is_required() {
+            let message = format!("A HostedZone must contain the {} record that was made with it", kind.as_str());
+            return Err(at_name(message));
+        }
         let has = zone.record_set(name, kind).is_some();
         let missing = || {
             let message = format!(
@@ -250,7 +267,7 @@ fn what_is_wrong(kind: RecordType, value: &str) -> Option<&'static str> {
     Some(match kind {
         RecordType::A => "Value is not a valid IPv4 address",
         RecordType::Aaaa => "Value is not a valid IPv6 address",
-        RecordType::Cname | RecordType::Ptr => "Value is not a valid domain name",
+        RecordType::Cname | RecordType::Ptr | RecordType::Ns | RecordType::Soa => "Value is not a valid domain name",
         RecordType::Mx => "Value is not a priority and a domain name, as '10 mail.example.com',",
         RecordType::Srv => "Value is not a priority, a weight, a port and a domain name, as '1 10 80 www.example.com',",
         RecordType::Txt if !value.starts_with('"') => "Value should be enclosed in quotation marks",
@@ -269,6 +286,22 @@ impl RecordType {
             (Self::Aaaa, [address]) => RData::AAAA(AAAA(address.parse().ok()?)),
             (Self::Cname, [target]) => RData::CNAME(CNAME(name(target)?)),
             (Self::Ptr, [target]) => RData::PTR(PTR(name(target)?)),
+            (Self::Ns, [server]) => RData::NS(NS(name(server)?)),
+            (Self::Soa, [server, mailbox, numbers @ ..]) => {
+                let numbers = numbers.iter().map(|number| number.parse().ok()).collect::<Option<Vec<i32>>>()?;
+                let [serial, refresh, retry, expire, minimum] = numbers.try_into().ok()?;
+                let serial = serial.unsigned_abs();
+                let minimum: i32 = minimum;
+                RData::SOA(SOA::new(
+                    name(server)?,
+                    name(mailbox)?,
+                    serial,
+                    refresh,
+                    retry,
+                    expire,
+                    minimum.unsigned_abs(),
+                ))
+            }
             (Self::Mx, [preference, exchange]) => RData::MX(MX::new(preference.parse().ok()?, name(exchange)?)),
             (Self::Srv, [priority, weight, port, target]) => {
                 let [priority, weight, port] = [priority, weight, port].map(|number| number.parse().ok());

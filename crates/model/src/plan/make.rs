@@ -102,7 +102,7 @@ impl Planner<'_> {
             }
             let new = zone.vpcs.difference(&known);
             ops.extend(new.map(|vpc| Op::AssociateVpcWithHostedZone { zone: zone.id, vpc: *vpc }));
-            for (name, kind, set) in zone.all_record_sets() {
+            for (name, kind, set) in zone.all_record_sets().filter(|(_, kind, _)| !kind.is_required()) {
                 let has = has.and_then(|zone| zone.record_set(name, kind));
                 let meaning = |set: &ResourceRecordSet| (set.ttl, set.values.clone());
                 if has.map(meaning) != Some(meaning(set)) {

@@ -119,7 +119,8 @@ impl Planner<'_> {
         for zone in world.hosted_zones() {
             let wanted = self.wanted.hosted_zones.get(&zone.id).filter(|_| self.hosted_zone_stays(zone.id));
             let stays = |name, kind| wanted.is_some_and(|zone| zone.record_set(name, kind).is_some());
-            for (name, kind, _) in zone.all_record_sets().filter(|(name, kind, _)| !stays(name, *kind)) {
+            let gone = zone.all_record_sets().filter(|(name, kind, _)| !kind.is_required() && !stays(name, *kind));
+            for (name, kind, _) in gone {
                 let (name, change) = (name.to_owned(), RecordChange::Delete);
                 ops.push(Op::ChangeResourceRecordSets { zone: zone.id, name, kind, change });
             }
