@@ -11,10 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use minivpc_dataplane::state::{NatKey, State};
 use minivpc_dataplane::{CAPACITY, Cache, Engine, Now, Sent, Snapshot, Tick, compile};
-use minivpc_model::{
-    CreateHostedZone, HostedZoneId, Op, Origin, Peer, PortRange, RecordChange, RecordType, ResourceRecordSet,
-    RouteTarget, Tags, Traffic, VpcAttribute,
-};
+use minivpc_model::{Op, Peer, PortRange, RecordType, RouteTarget, Traffic, VpcAttribute};
 use minivpc_packet::VnetHeader;
 use minivpc_testkit::random::Random;
 use minivpc_testkit::{Article, Body, Packet, article};
@@ -258,14 +255,11 @@ fn of_names() {
     let mut article = world(1, 0);
     let (b, vpc) = (&mut article.builder, article.vpc);
     b.apply(Op::ModifyVpcAttribute { vpc, attribute: VpcAttribute::DnsHostnames, value: true });
-    let (id, origin) = (HostedZoneId::from_seed(1), Origin::default());
-    let (name, tags) = ("corp.example".to_owned(), Tags::default());
-    b.apply(Op::CreateHostedZone(CreateHostedZone { id, name, vpc, tags, origin }));
-    for (label, kind, value) in [("app", RecordType::A, "10.0.1.10"), ("www", RecordType::Cname, "app.corp.example")] {
-        let (name, values) = (format!("{label}.corp.example"), vec![value.to_owned()]);
-        let change = RecordChange::Create(ResourceRecordSet { ttl: 60, values, origin });
-        b.apply(Op::ChangeResourceRecordSets { zone: id, name, kind, change });
-    }
+    let records: [(&str, RecordType, &[&str]); 2] = [
+        ("app.corp.example", RecordType::A, &["10.0.1.10"]),
+        ("www.corp.example", RecordType::Cname, &["app.corp.example"]),
+    ];
+    b.hosted_zone(&[vpc], "corp.example", &records);
     let questions = [
         ("an instance's name", "ip-10-0-1-55.ap-northeast-3.compute.internal"),
         ("a name in a private zone", "app.corp.example"),

@@ -182,6 +182,20 @@ impl Builder {
         allocation
     }
 
+    /// A private hosted zone of these VPCs with records, each by its whole name.
+    pub fn hosted_zone(&mut self, vpcs: &[VpcId], name: &str, records: &[(&str, RecordType, &[&str])]) -> HostedZoneId {
+        let (id, tags, origin) = (HostedZoneId::from_seed(self.seed()), Tags::named(name), Origin::default());
+        self.apply(Op::CreateHostedZone(CreateHostedZone { id, name: name.to_owned(), vpc: vpcs[0], tags, origin }));
+        vpcs[1..].iter().for_each(|vpc| self.apply(Op::AssociateVpcWithHostedZone { zone: id, vpc: *vpc }));
+        for (name, kind, values) in records {
+            let values = values.iter().map(|value| (*value).to_owned()).collect();
+            let change = RecordChange::Create(ResourceRecordSet { ttl: 60, values, origin });
+            let (name, kind) = ((*name).to_owned(), *kind);
+            self.apply(Op::ChangeResourceRecordSets { zone: id, name, kind, change });
+        }
+        id
+    }
+
     /// A host of the internet.
     pub fn host(&mut self, name: &str, address: &str) -> HostId {
         self.host_in(None, name, address)
@@ -393,6 +407,14 @@ pub fn everything() -> World {
     let other = b.vpc("other", "10.0.0.0/16");
     let subnet = b.subnet(other, "near", "10.0.0.0/24");
     b.instance(subnet, "twin", "10.0.0.10", &[], true);
+    b.apply(Op::ModifyVpcAttribute { vpc, attribute: VpcAttribute::DnsHostnames, value: true });
+    let records: [(&str, RecordType, &[&str]); 4] = [
+        ("app.corp.example", RecordType::A, &["10.0.0.10", "10.0.0.11"]),
+        ("www.corp.example", RecordType::Cname, &["app.corp.example"]),
+        ("round.corp.example", RecordType::Cname, &["round.corp.example"]),
+        ("*.dev.corp.example", RecordType::Txt, &["\"any\""]),
+    ];
+    b.hosted_zone(&[vpc], "corp.example", &records);
     // A site, of which the appliance sees what is for `deep`.
     let vgw = b.vpn_gateway(vpc, "vgw");
     let office = b.site(vgw, "office", &["192.168.0.0/24", "10.0.0.0/24"]);

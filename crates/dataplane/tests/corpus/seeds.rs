@@ -245,16 +245,16 @@ fn services() -> Seeds {
         let header = [40_000, 123, 8 + payload.len() as u16, 0].map(u16::to_be_bytes).concat();
         to(CLIENT, [169, 254, 169, 123], Body::Other { protocol: 17, bytes: [header.as_slice(), payload].concat() })
     };
+    let named = |address, name: &[u8]| {
+        let question = [b"\0\x07\x01\0\0\x01\0\0\0\0\0\0", name, b"\0\x01"].concat();
+        let header = [40_000, 53, 8 + question.len() as u16, 0].map(u16::to_be_bytes).concat();
+        to(CLIENT, address, Body::Other { protocol: 17, bytes: [header, question].concat() })
+    };
     vec![
         ("time-is-asked", vec![asked(&question), asked(&question).with(TTL, &[1])]),
         ("time-is-asked-nonsense", vec![asked(&[]), asked(&question[..20]), asked(&[0x24; 48]), asked(&[7; 1400])]),
         ("resolver-is-asked", {
-            let named = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x07example\0\0\x01\0\x01";
-            let header = [40_000, 53, 8 + named.len() as u16, 0].map(u16::to_be_bytes).concat();
-            let asked = |address| {
-                let bytes = [header.as_slice(), named].concat();
-                to(CLIENT, address, Body::Other { protocol: 17, bytes })
-            };
+            let asked = |address| named(address, b"\x07example\0\0\x01");
             vec![
                 asked([10, 0, 0, 2]),
                 asked([169, 254, 169, 253]),
@@ -262,6 +262,16 @@ fn services() -> Seeds {
                 asked([10, 0, 0, 2]).with(L4 + 20, &[0xc0, 12]),
                 asked([10, 0, 0, 2]).with(L4 + 12, &[0xff, 0xff]),
             ]
+        }),
+        ("resolver-knows-a-zone", {
+            let names: [&[u8]; 5] = [
+                b"\x03app\x04corp\x07example\0\0\x01",
+                b"\x03www\x04corp\x07example\0\0\x01",
+                b"\x05round\x04corp\x07example\0\0\x1c",
+                b"\x01x\x03dev\x04corp\x07example\0\0\x10",
+                b"\x03dev\x04corp\x07example\0\0\xff",
+            ];
+            names.map(|name| named([10, 0, 0, 2], name)).into()
         }),
         ("time-is-asked-in-pieces", vec![asked(&question).piece(7, MORE), asked(&question).piece(7, 4)]),
     ]

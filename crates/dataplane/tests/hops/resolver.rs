@@ -5,10 +5,7 @@ use std::net::Ipv4Addr;
 use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use minivpc_dataplane::{DropReason, services};
-use minivpc_model::{
-    self as model, CreateHostedZone, HostedZoneId, Op, Origin, RecordChange, ResourceRecordSet, Tags, VpcAttribute,
-    VpcId,
-};
+use minivpc_model::{self as model, HostedZoneId, Op, VpcAttribute, VpcId};
 use minivpc_testkit::{Builder, Sim};
 
 use super::assert_drops;
@@ -185,17 +182,8 @@ fn dns_5_seed_11_without_host_names_only_the_internets_are_known_and_without_sup
 
 /// A zone that both VPCs know.
 fn zone(b: &mut Builder, name: &str, records: &[(&str, model::RecordType, &[&str])]) -> HostedZoneId {
-    let id = HostedZoneId::from_seed(b.world.hosted_zones().count() as u64);
-    let (tags, origin) = (Tags::default(), Origin::default());
     let vpcs: Vec<_> = b.world.vpcs().map(|vpc| vpc.id).collect();
-    b.apply(Op::CreateHostedZone(CreateHostedZone { id, name: name.to_owned(), vpc: vpcs[0], tags, origin }));
-    vpcs[1..].iter().for_each(|vpc| b.apply(Op::AssociateVpcWithHostedZone { zone: id, vpc: *vpc }));
-    for (name, kind, values) in records {
-        let values = values.iter().map(|value| (*value).to_owned()).collect();
-        let change = RecordChange::Create(ResourceRecordSet { ttl: 60, values, origin });
-        b.apply(Op::ChangeResourceRecordSets { zone: id, name: (*name).to_owned(), kind: *kind, change });
-    }
-    id
+    b.hosted_zone(&vpcs, name, records)
 }
 
 #[test]
