@@ -199,6 +199,18 @@ fn user_data_are_run_at_the_first_start_and_read_at_any() {
 }
 
 #[test]
+fn tags_change_together_with_whether_they_are_told() {
+    let with = |more: &str| LAB.replacen("private_ip: 10.0.0.11", &format!("private_ip: 10.0.0.11{more}"), 1);
+    let lab = lab_or_skip!(&with(", tags: { 'cost center': a }, metadata_options: { http_tokens: optional }"));
+    let told = "/latest/meta-data/tags/instance/cost-center";
+    assert_eq!(ask(&lab, "two", &[], told).0, 404);
+    let options = "metadata_options: { http_tokens: optional, instance_metadata_tags: enabled }";
+    let said = lab.apply(&with(&format!(", tags: {{ cost-center: a }}, {options}")));
+    assert!(said.contains("ModifyInstanceMetadataOptions"), "{said}");
+    assert_eq!(ask(&lab, "two", &[], told), (200, "a".to_owned()));
+}
+
+#[test]
 fn an_identity_is_signed_by_the_lab() {
     let lab = lab_or_skip!(LAB);
     let document: serde_json::Value =

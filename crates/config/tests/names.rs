@@ -26,6 +26,7 @@ private_hosted_zones:
       WWW.corp.example: { CNAME: [ app.corp.example ] }
       out.corp.example.: { CNAME: [ www.example.com. ] }
       '*.dev': { MX: [ 10 mail.corp.example ] }
+      nobody: { MX: [ 0 . ], SRV: [ 0 0 0 . ] }
   green: { name: corp.example, vpcs: [ green ] }
 ";
 
@@ -45,6 +46,7 @@ fn names_of_records_are_the_zones_own_or_completed_by_it() {
             "*.dev.corp.example",
             "app.corp.example",
             "corp.example",
+            "nobody.corp.example",
             "octal.corp.example",
             "out.corp.example",
             "www.corp.example"
@@ -146,12 +148,21 @@ fn what_aws_refuses_is_shown_where_it_stands() {
             text,
             &long,
             &long,
-            "InvalidChangeBatch: Invalid Resource Record: Value is not text between quotation marks, up to 255 bytes",
+            "InvalidChangeBatch: Invalid Resource Record: Value is not printable text between quotation marks, up to 255",
         ),
         ("{ TXT: [ '\"hello\"' ] }", "{ ttl: 5 }", "'@'", "'@' has no records"),
         ("ttl: 60", "ttl: 3000000000", "3000000000", "InvalidChangeBatch"),
         (text, "'\"a\" b'", "'\"a\" b'", "InvalidChangeBatch"),
         (text, "'\"\\9\"'", "'\"\\9\"'", "InvalidChangeBatch"),
+        (text, "\"\\\"a\\n\\\"\"", "\"\\\"a\\n\\\"\"", "InvalidChangeBatch"),
+        ("'2001:db8::1'", "'::1', '0::1'", "'0::1'", "InvalidChangeBatch: Invalid Resource Record: Duplicate"),
+        (
+            "10 mail.corp.example",
+            "10 a.example, 10 A.example.",
+            "10 A.example.",
+            "InvalidChangeBatch: Invalid Resource",
+        ),
+        ("10 mail.corp.example", "+10 a.example", "+10 a.example", "InvalidChangeBatch: Invalid Resource Record"),
         ("[ 10.0.0.10, 10.0.0.11 ]", "[ 10.0.0.1;x ]", "10.0.0.1;x", "InvalidChangeBatch"),
         ("{ TXT: [ '\"hello\"' ] }", "{ NS: [ a ] }", "NS", "'NS' isn't supported here yet"),
         ("{ TXT: [ '\"hello\"' ] }", "{ text: [ a ] }", "text", "there is no key 'text' here"),

@@ -127,11 +127,13 @@ pub struct Refusal {
     pub message: String,
     /// The request parameter at fault, by AWS's name (`CidrBlock`); empty for the request as a whole.
     pub parameter: &'static str,
+    /// Which of the parameter's values, from 0.
+    pub number: usize,
 }
 
 impl Refusal {
     pub(crate) fn new(code: ErrorCode, parameter: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), parameter }
+        Self { code, message: message.into(), parameter, number: 0 }
     }
 
     /// An id that names nothing. AWS words this as «The KIND ID 'ID' does not exist».

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use minivpc_model::*;
+use minivpc_testkit::Builder;
 use minivpc_testkit::random::{self, Random};
 
 const PAIRS: u64 = 400;
@@ -28,6 +29,50 @@ fn alive(world: &World) -> impl PartialEq + std::fmt::Debug {
         world.instances().filter(|instance| !instance.is_terminated()).cloned().collect::<Vec<_>>(),
         world.hosts().cloned().map(|host| Host { serial: Serial(0), ..host }).collect::<Vec<_>>(),
     )
+}
+
+/// Each of some VPCs knows one of two zones of one name, or none.
+fn zones_of(vpcs: &[VpcId], base: &World, knows: usize) -> World {
+    let mut world = base.clone();
+    for (n, vpc) in vpcs.iter().enumerate() {
+        let Some(seed) = (knows / 3_usize.pow(n as u32) % 3).checked_sub(1) else { continue };
+        let (id, vpc) = (HostedZoneId::from_seed(seed as u64), *vpc);
+        let op = match world.hosted_zone(id) {
+            Ok(_) => Op::AssociateVpcWithHostedZone { zone: id, vpc },
+            Err(_) => Op::CreateHostedZone(CreateHostedZone {
+                id,
+                name: "corp.example".to_owned(),
+                vpc,
+                tags: Tags::default(),
+                origin: Origin::default(),
+            }),
+        };
+        world.apply(op).unwrap();
+    }
+    world
+}
+
+#[test]
+fn zones_of_one_name_change_places_in_every_way() {
+    let mut b = Builder::default();
+    let vpcs = ["a", "b", "c"].map(|name| b.vpc(name, "10.0.0.0/16"));
+    let all: Vec<_> = (0..27).map(|knows| zones_of(&vpcs, &b.world, knows)).collect();
+    for (n, from) in all.iter().enumerate() {
+        for (m, to) in all.iter().enumerate() {
+            let plan = plan(from, to, &keep_nothing()).unwrap_or_else(|refusal| panic!("{n} to {m}: {refusal}"));
+            assert_same(&plan.world, to, (27 * n + m) as u64);
+            for op in &plan.ops {
+                let Op::DeleteHostedZone(id) = op else { continue };
+                let [had, has] = [from, to].map(|world| world.hosted_zone(*id).map(|zone| zone.vpcs.clone()));
+                let Ok(has) = has else { continue };
+                assert!(had.unwrap().is_disjoint(&has), "{n} to {m}: it keeps a VPC, and so itself");
+                assert!(
+                    from.hosted_zones().count() + to.hosted_zones().count() > 2,
+                    "{n} to {m}: nobody is in its way"
+                );
+            }
+        }
+    }
 }
 
 fn keep_nothing() -> KeptRoutes {

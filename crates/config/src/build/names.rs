@@ -89,15 +89,17 @@ impl Builder<'_> {
             let Some(values) = values else { continue };
             any = true;
             let origin = self.origin(at(written));
-            // One value more each time: so each has its place.
-            for count in 1..=values.len().max(1) {
-                let some = &values[..count.min(values.len())];
-                let set = ResourceRecordSet { ttl, values: some.iter().map(|v| v.value.clone()).collect(), origin };
-                let change = if count == 1 { RecordChange::Create(set) } else { RecordChange::Upsert(set) };
-                let op = Op::ChangeResourceRecordSets { zone, name: name.clone(), kind, change };
-                let place = some.last().map_or(at(written), at);
-                self.apply(op, place, &[("Name", Some(at(written))), ("TTL", records.ttl.as_ref().map(at))])?;
-            }
+            let set = ResourceRecordSet { ttl, values: values.iter().map(|v| v.value.clone()).collect(), origin };
+            let (name, change) = (name.clone(), RecordChange::Create(set));
+            let op = Op::ChangeResourceRecordSets { zone, name, kind, change };
+            self.lab.world.apply(op).map_err(|refusal| {
+                let place = match refusal.parameter {
+                    "Value" => values.get(refusal.number).map(at),
+                    "TTL" => records.ttl.as_ref().map(at),
+                    _ => None,
+                };
+                Mistake::refused(place.unwrap_or_else(|| at(written)), &refusal)
+            })?;
         }
         if !any {
             let mistake = Mistake::new(at(written), format!("'{}' has no records", written.value));

@@ -22,6 +22,9 @@ const TTL: u32 = 60;
 const LONGEST: u16 = 4096;
 const SHORTEST: u16 = 512;
 
+/// Of a name that stands before it in the message, bytes.
+const SHORTEST_RECORD: usize = 14;
+
 /// How a question came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
@@ -41,7 +44,7 @@ pub fn answer(snapshot: &Snapshot, vpc: u16, question: &[u8], transport: Transpo
     let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
     answer.metadata.recursion_desired = question.metadata.recursion_desired;
     answer.metadata.recursion_available = true;
-    answer.add_queries(question.queries.iter().cloned());
+    answer.add_queries(question.queries.first().cloned());
     answer.metadata.response_code = match question.queries.as_slice() {
         // RFC 6891 §6.1.3.
         _ if question.edns.as_ref().is_some_and(|edns| edns.version() > 0) => ResponseCode::BADVERS,
@@ -64,6 +67,10 @@ pub fn answer(snapshot: &Snapshot, vpc: u16, question: &[u8], transport: Transpo
         let mut edns = Edns::new();
         edns.set_max_payload(LONGEST).set_dnssec_ok(asked.flags().dnssec_ok);
         answer.set_edns(edns);
+    }
+    // What can't fit needn't be written to see it.
+    if answer.answers.len() * SHORTEST_RECORD > usize::from(most) {
+        return answer.truncate().to_vec().ok();
     }
     let bytes = answer.to_vec().ok()?;
     if bytes.len() <= usize::from(most) { Some(bytes) } else { answer.truncate().to_vec().ok() }
@@ -107,12 +114,7 @@ impl Asker<'_> {
     /// A hosted zone knows of all names in it whether there are any; AWS's own names are in zones, too, and a more specific
     /// one of these counts.
     fn look_up(&self, asked: &Name, wanted: RecordType) -> Known {
-        let text = asked.to_lowercase().to_ascii();
-        let name = text.trim_end_matches('.');
-        // Of labels that hold a dot, or what else must be written so, nobody's names are made.
-        if name.contains('\\') {
-            return Known::Nothing(None);
-        }
+        let name = &as_text(asked);
         let own = self.own_zone(name);
         let hosted = self.vpc.hosted_zones.iter().find(|zone| zone.has(name));
         if let Some(zone) = hosted.filter(|zone| zone.labels() >= own.map_or(0, labels)) {
@@ -157,20 +159,21 @@ impl Asker<'_> {
         zone.or_else(reverse).filter(|_| self.vpc.dns_hostnames)
     }
 
-    /// Is there nothing of this name, but something below it (RFC 8020)?
+    /// Is something below this name (RFC 8020)?
     fn is_above_others(&self, name: &str) -> bool {
-        let domains = [&self.vpc.domain, &self.vpc.public_domain];
-        let own = self.vpc.dns_hostnames && domains.iter().any(|domain| is_in_domain(domain, name));
-        let some_bytes = |reversed: &str| {
-            let mut bytes = reversed.split('.');
-            bytes.clone().count() < 4 && bytes.all(|byte| byte.parse::<u8>().is_ok())
-        };
+        let is_above = |below: &str| name.is_empty() || is_in_domain(below, name);
+        let own = [self.vpc.domain.as_str(), &self.vpc.public_domain].into_iter().chain(PRIVATE_REVERSE);
+        let some_bytes = |reversed: &str| reversed.split('.').all(|byte| byte.parse::<u8>().is_ok());
         let reversed = self.own_zone(name).and_then(|_| name.strip_suffix(".in-addr.arpa"));
         let mut hosts = self.snapshot.hosts.iter().filter(|host| host.site.is_none());
-        name.is_empty()
-            || own
-            || reversed.is_some_and(some_bytes)
-            || hosts.any(|host| is_in_domain(&host.name.to_ascii_lowercase(), name))
+        let above_own = self.vpc.dns_hostnames && own.into_iter().any(is_above);
+        let above_addresses = reversed.is_some_and(|reversed| reversed.split('.').count() < 4 && some_bytes(reversed));
+        above_own
+            || above_addresses
+            || hosts.any(|host| {
+                let reverse = if let IpAddr::V4(address) = host.ip { reverse_name(address) } else { String::new() };
+                is_above(&host.name.to_ascii_lowercase()) || is_above(&reverse)
+            })
     }
 
     /// DNS-3, DNS-4.
@@ -235,6 +238,13 @@ fn start_of_authority(zone: &str) -> Option<Record> {
     Some(Record::from_rdata(absolute(zone)?, TTL, RData::SOA(soa)))
 }
 
+/// A name as zones hold it. What in a label looks like the end of one isn't, and nobody's names have it.
+fn as_text(name: &Name) -> String {
+    let in_label = |byte: &u8| if *byte == b'.' { '\0' } else { char::from(byte.to_ascii_lowercase()) };
+    let labels = name.iter().map(|label| label.iter().map(in_label).collect::<String>());
+    labels.collect::<Vec<_>>().join(".")
+}
+
 /// The end of a name that has at least so many labels.
 fn last_labels(name: &str, count: usize) -> &str {
     name.rmatch_indices('.').nth(count - 1).map_or(name, |(dot, _)| &name[dot + 1..])
@@ -244,6 +254,15 @@ fn last_labels(name: &str, count: usize) -> &str {
 fn address_in(dashed: &str) -> Option<Ipv4Addr> {
     let address: Ipv4Addr = dashed.replace('-', ".").parse().ok()?;
     (address.to_string().replace('.', "-") == dashed).then_some(address)
+}
+
+/// The reverse names of private addresses (RFC 1918), one for each part of the tree, and of the metadata service's.
+const PRIVATE_REVERSE: [&str; 4] =
+    ["10.in-addr.arpa", "16.172.in-addr.arpa", "168.192.in-addr.arpa", "254.169.254.169.in-addr.arpa"];
+
+fn reverse_name(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("{d}.{c}.{b}.{a}.in-addr.arpa")
 }
 
 /// `55.1.0.10`, of a reverse name.

@@ -106,7 +106,7 @@ impl HostedZone {
 
 /// A name that isn't completed by anything, as zones hold it: without the dot at its end.
 pub(super) fn absolute(name: &str) -> Option<Name> {
-    Name::from_ascii(format!("{name}.")).ok()
+    Name::from_labels(name.split('.').map(str::as_bytes)).ok()
 }
 
 pub(super) fn labels(name: &str) -> usize {

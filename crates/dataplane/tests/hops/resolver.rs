@@ -126,22 +126,30 @@ fn who_knows_that_there_is_nothing_says_for_how_long() {
 }
 
 #[test]
-fn a_dot_in_a_label_separates_nothing() {
+fn a_label_may_be_any_bytes_and_a_dot_in_one_separates_nothing() {
     let (mut b, _) = named();
-    let records: [(&str, model::RecordType, &[&str]); 1] = [("*.corp.example", model::RecordType::A, &["10.0.0.99"])];
+    let [any, dash] = [("*.corp.example", &["10.0.0.99"]), ("-a.corp.example", &["10.0.0.98"])];
+    let records = [any, dash].map(|(name, values)| (name, model::RecordType::A, &values[..]));
     zone(&mut b, "corp.example", &records);
     let mut sim = Sim::new(&b.world);
     sim.silence();
-    for labels in [
-        &["x.corp", "example"][..],
-        &["a.b", "corp", "example"],
-        &["ip-10-0-0-10.ap-northeast-3", "compute", "internal"],
-    ] {
+    let cases: [(&[&[u8]], _); 6] = [
+        (&[b"x.corp", b"example"], None),
+        (&[b"ip-10-0-0-10.ap-northeast-3", b"compute", b"internal"], None),
+        (&[b"-A", b"corp", b"Example"], Some("10.0.0.98")),
+        // RFC 4592: a `*` stands for any label.
+        (&[b"a.b", b"corp", b"example"], Some("10.0.0.99")),
+        (&[b"a b", b"corp", b"example"], Some("10.0.0.99")),
+        (&[b"\xff\0", b"x/", b"corp", b"example"], Some("10.0.0.99")),
+    ];
+    for (labels, expected) in cases {
         let mut question = asked("x", RecordType::A);
-        question.queries[0].set_name(Name::from_labels(labels.iter().map(|label| label.as_bytes())).unwrap());
+        question.queries[0].set_name(Name::from_labels(labels.iter().copied()).unwrap());
         sim.send("here", &datagram(RESOLVER, 53, &question.to_vec().unwrap()));
         let answer = Message::from_vec(payload(&sim.received("here")[0])).unwrap();
-        assert_eq!((answer.metadata.response_code, answer.answers.len()), (ResponseCode::NXDomain, 0), "{labels:?}");
+        let found = answer.answers.first().map(|record| record.data.to_string());
+        assert_eq!(found.as_deref(), expected, "{labels:?}");
+        assert_eq!(answer.metadata.response_code == ResponseCode::NXDomain, expected.is_none());
     }
 }
 

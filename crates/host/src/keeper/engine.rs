@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::error::{Context, HostError};
 
-/// An engine that dies so often within [`SHORT`] of its start isn't started any more.
+/// An engine that dies so often before it serves, or within [`SHORT`] of that, isn't started any more.
 const ATTEMPTS: u32 = 5;
 const SHORT: Duration = Duration::from_millis(250);
 
@@ -21,16 +21,17 @@ pub(super) struct Engine {
     child: Child,
     /// Readable when it has died.
     pub process: OwnedFd,
-    started: Instant,
-    /// It has come up once.
-    pub serving: bool,
+    /// Since when this one serves.
+    serving: Option<Instant>,
+    /// One has served before.
+    came_up: bool,
     short_lives: u32,
 }
 
 impl Engine {
     pub fn start(arguments: Vec<OsString>, output: OwnedFd, log: OwnedFd) -> Result<Self, HostError> {
         let (child, process) = spawn(&arguments, output.into(), &log)?;
-        Ok(Self { arguments, log, child, process, started: Instant::now(), serving: false, short_lives: 0 })
+        Ok(Self { arguments, log, child, process, serving: None, came_up: false, short_lives: 0 })
     }
 
     /// Ends it, so that it writes into no directory that is about to go.
@@ -40,20 +41,27 @@ impl Engine {
         let _ = self.child.wait();
     }
 
+    /// From now on it serves.
+    pub fn serves(&mut self) {
+        self.serving.get_or_insert_with(Instant::now);
+        self.came_up = true;
+    }
+
     /// It has died: starts it again, unless it never came up, or dies all the time.
     pub fn revive(mut self) -> Option<Self> {
         let status = self.child.wait().ok()?;
-        if !self.serving {
+        if !self.came_up {
             return None;
         }
         tracing::warn!(code = status.code(), signal = status.signal(), "the engine died");
-        self.short_lives = if self.started.elapsed() < SHORT { self.short_lives + 1 } else { 0 };
+        let short = self.serving.is_none_or(|since| since.elapsed() < SHORT);
+        self.short_lives = if short { self.short_lives + 1 } else { 0 };
         if self.short_lives == ATTEMPTS {
             tracing::error!("it dies all the time: the lab ends");
             return None;
         }
         match spawn(&self.arguments, Stdio::null(), &self.log) {
-            Ok((child, process)) => Some(Self { child, process, started: Instant::now(), ..self }),
+            Ok((child, process)) => Some(Self { child, process, serving: None, ..self }),
             Err(error) => {
                 tracing::error!(%error, "starting the engine again");
                 None

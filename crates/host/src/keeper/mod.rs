@@ -166,7 +166,7 @@ fn answer(request: Request, descriptors: Vec<OwnedFd>, lab: &mut Lab) -> Answer 
         }
         Request::Serving => {
             if let Some(engine) = &mut lab.engine {
-                engine.serving = true;
+                engine.serves();
             }
             done
         }

@@ -1,7 +1,8 @@
 //! Private hosted zones, as Route 53 has them.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::str::FromStr;
 
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData};
@@ -26,8 +27,10 @@ const SOA_TTL: u32 = 900;
 const START_OF_AUTHORITY: &str = "ns-1536.awsdns-00.co.uk. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400";
 /// What names are made of, in words.
 const LABELS: &str = "1 to 63 letters, digits, '-' and '_' between two dots, and 253 characters in all";
-/// Longest answer, bytes: by TCP it has 16 bits for its length.
-const LONGEST_ANSWER: usize = 64_000;
+/// Of a record set's values together, by Route 53's quota of a request.
+const CHARACTERS_PER_SET: usize = 32_000;
+/// Of one text, by Route 53's quota.
+const LONGEST_TEXT: usize = 4000;
 /// Longest a record may be kept, seconds (RFC 2181 §8).
 const LONGEST_TTL: u32 = i32::MAX as u32;
 
@@ -236,50 +239,51 @@ fn check_values(name: &str, kind: RecordType, set: &ResourceRecordSet) -> Result
     let most = if kind == RecordType::Cname { 1 } else { VALUES_PER_SET };
     if !(1..=most).contains(&set.values.len()) {
         let count = set.values.len();
-        return Err(invalid(format!(
-            "RRSet of type {written} with DNS name {name}. has {count} values, not 1 to {most}"
-        )));
+        let message = format!("RRSet of type {written} with DNS name {name}. has {count} values, not 1 to {most}");
+        return Err(Refusal { parameter: "Value", number: most, ..invalid(message) });
     }
     if set.ttl > LONGEST_TTL {
         let message = format!("RRSet of type {written} with DNS name {name}. has a TTL above {LONGEST_TTL}");
         return Err(Refusal { parameter: "TTL", ..invalid(message) });
     }
-    // Each record of an answer has the name and ten bytes beside its value.
-    if set.values.iter().map(|value| name.len() + 12 + value.len()).sum::<usize>() > LONGEST_ANSWER {
-        let message = format!("RRSet of type {written} with DNS name {name}. is too long for an answer by DNS");
+    if set.values.iter().map(String::len).sum::<usize>() > CHARACTERS_PER_SET {
+        let message =
+            format!("RRSet of type {written} with DNS name {name}. has more than {CHARACTERS_PER_SET} characters");
         return Err(invalid(message));
     }
+    let mut known = HashSet::new();
     for (number, value) in set.values.iter().enumerate() {
-        let twice = set.values[..number].contains(value);
-        let wrong = if twice { Some("Duplicate Resource Record") } else { what_is_wrong(kind, value) };
-        if let Some(wrong) = wrong {
-            return Err(invalid(format!("Invalid Resource Record: {wrong} encountered with '{value}'")));
+        let twice = |data| (!known.insert(data)).then_some("Duplicate Resource Record");
+        if let Some(wrong) = kind.parse(value).map_or_else(|| Some(what_is_wrong(kind, value)), twice) {
+            let refusal = invalid(format!("Invalid Resource Record: {wrong} encountered with '{value}'"));
+            return Err(Refusal { parameter: "Value", number, ..refusal });
         }
     }
     Ok(())
 }
 
 /// What keeps a value from being one of its type.
-fn what_is_wrong(kind: RecordType, value: &str) -> Option<&'static str> {
-    if kind.parse(value).is_some() {
-        return None;
-    }
-    Some(match kind {
+fn what_is_wrong(kind: RecordType, value: &str) -> &'static str {
+    match kind {
         RecordType::A => "Value is not a valid IPv4 address",
         RecordType::Aaaa => "Value is not a valid IPv6 address",
         RecordType::Cname | RecordType::Ptr | RecordType::Ns | RecordType::Soa => "Value is not a valid domain name",
         RecordType::Mx => "Value is not a priority and a domain name, as '10 mail.example.com',",
         RecordType::Srv => "Value is not a priority, a weight, a port and a domain name, as '1 10 80 www.example.com',",
         RecordType::Txt if !value.starts_with('"') => "Value should be enclosed in quotation marks",
-        RecordType::Txt => "Value is not text between quotation marks, up to 255 bytes between two of them,",
-    })
+        RecordType::Txt => {
+            "Value is not printable text between quotation marks, up to 255 bytes between two of them and 4000 in all,"
+        }
+    }
 }
 
 impl RecordType {
     /// A value as DNS carries it; names in it are absolute, as Route 53 takes them. None if it is no value of this type.
     #[must_use]
     pub fn parse(self, value: &str) -> Option<RData> {
-        let name = |text: &str| Name::from_ascii(format!("{}.", domain_name(text)?)).ok();
+        let name = |text: &str| Name::from_labels(domain_name(text)?.split('.').map(str::as_bytes)).ok();
+        // A dot alone says that there is nobody (RFC 7505, RFC 2782).
+        let name_or_nobody = |text: &str| if text == "." { Some(Name::root()) } else { name(text) };
         let words: Vec<_> = value.split(' ').collect();
         Some(match (self, words.as_slice()) {
             (Self::A, [address]) => RData::A(A(address.parse().ok()?)),
@@ -287,33 +291,28 @@ impl RecordType {
             (Self::Cname, [target]) => RData::CNAME(CNAME(name(target)?)),
             (Self::Ptr, [target]) => RData::PTR(PTR(name(target)?)),
             (Self::Ns, [server]) => RData::NS(NS(name(server)?)),
-            (Self::Soa, [server, mailbox, numbers @ ..]) => {
-                let numbers = numbers.iter().map(|number| number.parse().ok()).collect::<Option<Vec<i32>>>()?;
-                let [serial, refresh, retry, expire, minimum] = numbers.try_into().ok()?;
-                let serial = serial.unsigned_abs();
-                let minimum: i32 = minimum;
-                RData::SOA(SOA::new(
-                    name(server)?,
-                    name(mailbox)?,
-                    serial,
-                    refresh,
-                    retry,
-                    expire,
-                    minimum.unsigned_abs(),
-                ))
+            (Self::Soa, [server, mailbox, serial, refresh, retry, expire, minimum]) => {
+                let [refresh, retry, expire] = [refresh, retry, expire].map(|text| number(text));
+                let (serial, minimum) = (number(serial)?, number(minimum)?);
+                RData::SOA(SOA::new(name(server)?, name(mailbox)?, serial, refresh?, retry?, expire?, minimum))
             }
-            (Self::Mx, [preference, exchange]) => RData::MX(MX::new(preference.parse().ok()?, name(exchange)?)),
+            (Self::Mx, [preference, exchange]) => RData::MX(MX::new(number(preference)?, name_or_nobody(exchange)?)),
             (Self::Srv, [priority, weight, port, target]) => {
-                let [priority, weight, port] = [priority, weight, port].map(|number| number.parse().ok());
-                RData::SRV(SRV::new(priority?, weight?, port?, name(target)?))
+                let [priority, weight, port] = [priority, weight, port].map(|text| number(text));
+                RData::SRV(SRV::new(priority?, weight?, port?, name_or_nobody(target)?))
             }
-            (Self::Txt, _) => {
+            (Self::Txt, _) if value.len() <= LONGEST_TEXT => {
                 let strings = strings(value)?;
                 RData::TXT(TXT::from_bytes(strings.iter().map(Vec::as_slice).collect()))
             }
             _ => return None,
         })
     }
+}
+
+/// Digits only.
+fn number<N: FromStr>(text: &str) -> Option<N> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// The strings of a text as Route 53 takes it: each between quotation marks, with `\"`, `\\` and octal codes as `\303`.
@@ -333,11 +332,11 @@ fn strings(value: &str) -> Option<Vec<Vec<u8>>> {
                     string.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
                     after
                 }
-                [b'\\', ..] | [] => return None,
-                [c, after @ ..] => {
+                [c @ b' '..=b'~', after @ ..] if *c != b'\\' => {
                     string.push(*c);
                     after
                 }
+                _ => return None,
             }
         }
         if string.len() > LONGEST_STRING {

@@ -197,6 +197,10 @@ impl Planner<'_> {
             }
         }
         for instance in self.wanted.instances().filter(|instance| !instance.is_terminated()) {
+            // Options are judged by them.
+            if let Some(has) = self.world.instances.get_mut(&instance.id) {
+                has.tags.clone_from(&instance.tags);
+            }
             match self.world.instances.get(&instance.id).filter(|instance| !instance.is_terminated()) {
                 None => ops.push(Op::RunInstance(self.run_instance(instance)?)),
                 Some(has) => {

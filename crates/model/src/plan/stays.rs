@@ -1,6 +1,6 @@
 //! What can stay as it is; all else is made anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::Planner;
@@ -19,17 +19,23 @@ impl Planner<'_> {
         both(&self.world.dhcp_options, &self.wanted.dhcp_options, id).is_some_and(same)
     }
 
-    /// One that loses all its VPCs goes only when others have come; another zone of its name might want them before.
+    /// One that loses all its VPCs loses the last when others have come; if one of these VPCs goes to another zone of its
+    /// name, or comes from one, the zone is deleted and made anew.
     pub(super) fn hosted_zone_stays(&self, id: HostedZoneId) -> bool {
-        let rival =
-            |zone: &HostedZone| self.wanted.hosted_zones().any(|other| other.name == zone.name && other.id != id);
-        let stays = |(a, b): (&HostedZone, &HostedZone)| a.name == b.name && (self.keeps_a_vpc(a) || !rival(a));
+        let trades = |has: &HostedZone, wanted: &HostedZone| {
+            let meets = |other: &HostedZone, vpcs: &BTreeSet<VpcId>| {
+                other.id != id && other.name == has.name && !other.vpcs.is_disjoint(vpcs)
+            };
+            self.wanted.hosted_zones().any(|other| meets(other, &has.vpcs))
+                || self.world.hosted_zones().any(|other| meets(other, &wanted.vpcs))
+        };
+        let stays = |(a, b): (&HostedZone, &HostedZone)| a.name == b.name && (self.keeps_a_vpc(a) || !trades(a, b));
         both(&self.world.hosted_zones, &self.wanted.hosted_zones, id).is_some_and(stays)
     }
 
     pub(super) fn keeps_a_vpc(&self, zone: &HostedZone) -> bool {
         let wanted = self.wanted.hosted_zones.get(&zone.id);
-        wanted.is_some_and(|wanted| wanted.vpcs.intersection(&zone.vpcs).any(|vpc| self.vpc_stays(*vpc)))
+        wanted.is_some_and(|wanted| !wanted.vpcs.is_disjoint(&zone.vpcs))
     }
 
     pub(super) fn subnet_stays(&self, id: SubnetId) -> bool {

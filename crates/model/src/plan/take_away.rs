@@ -130,13 +130,13 @@ impl Planner<'_> {
         }
         // A zone that loses all that it has keeps one until others come.
         ops.extend(self.disassociations(|zone| self.keeps_a_vpc(zone)));
-        for vpc in world.vpcs() {
-            if vpc.dhcp_options.is_some_and(|set| !self.dhcp_options_stay(set)) {
-                ops.push(Op::AssociateDhcpOptions { vpc: vpc.id, set: None });
-            }
+        // Sets don't change: another one takes the place of one that says something else now.
+        let changes = |id| self.wanted.dhcp_options.contains_key(&id) && !self.dhcp_options_stay(id);
+        for vpc in world.vpcs().filter(|vpc| vpc.dhcp_options.is_some_and(changes)) {
+            ops.push(Op::AssociateDhcpOptions { vpc: vpc.id, set: None });
         }
-        let gone = world.dhcp_options().filter(|set| !self.dhcp_options_stay(set.id));
-        ops.extend(gone.map(|set| Op::DeleteDhcpOptions(set.id)));
+        let changed = world.dhcp_options().filter(|set| changes(set.id));
+        ops.extend(changed.map(|set| Op::DeleteDhcpOptions(set.id)));
         self.push_all(ops)
     }
 
@@ -189,6 +189,8 @@ impl Planner<'_> {
         ops.extend(gone.map(|acl| Op::DeleteNetworkAcl(acl.id)));
         let gone = world.security_groups().filter(|group| !wanted.security_groups.contains_key(&group.id));
         ops.extend(gone.map(|group| Op::DeleteSecurityGroup(group.id)));
+        let gone = world.dhcp_options().filter(|set| !wanted.dhcp_options.contains_key(&set.id));
+        ops.extend(gone.map(|set| Op::DeleteDhcpOptions(set.id)));
         self.push_all(ops)
     }
 }

@@ -170,6 +170,7 @@ fn lines(all: impl Iterator<Item = String>) -> String {
 /// The zone's name for all accounts: `apne1-az2` of `ap-northeast-1b`, if the lab's account is the first.
 fn zone_id(region: &str, zone: &str) -> String {
     let short = |part: &str| match part {
+        "gov" => "g".to_owned(),
         "northeast" => "ne".to_owned(),
         "southeast" => "se".to_owned(),
         "northwest" => "nw".to_owned(),
