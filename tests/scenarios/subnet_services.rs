@@ -192,3 +192,30 @@ fn dhcp_2_dhcp_3_dhcp_4_three_clients_are_told_the_same() {
     // This client looks for routers of IPv6, too.
     lab.drops_only_for("MINIVPC_IPV6");
 }
+
+#[test]
+fn dns_6_igw_14_a_public_name_is_another_address_inside_and_outside() {
+    let lab = lab_or_skip!(
+        "
+lab: x
+region: ap-northeast-1
+vpcs:
+  v:
+    cidr: 10.0.0.0/16
+    dns_hostnames: true
+    internet_gateway: { name: igw }
+    subnets: { a: { cidr: 10.0.0.0/24, route_table: public } }
+    route_tables: { public: { routes: { 0.0.0.0/0: igw } } }
+    security_groups: { web: { ingress: [ { protocol: icmp, cidr: 0.0.0.0/0 } ] } }
+elastic_ips: { web: { address: 203.0.113.21 } }
+instances:
+  web: { subnet: a, private_ip: 10.0.0.10, elastic_ip: web, security_groups: [web] }
+internet: { hosts: { client: { address: 192.0.2.10 } } }
+"
+    );
+    let name = "ec2-203-0-113-21.ap-northeast-1.compute.amazonaws.com";
+    assert!(lab.exec("web", &["getent", "hosts", name]).starts_with("10.0.0.10 "));
+    assert!(lab.exec("client", &["getent", "hosts", name]).starts_with("203.0.113.21 "));
+    let ping = lab.exec("client", &["ping", "-c", "1", name]);
+    assert!(ping.contains(&format!("64 bytes from {name} (203.0.113.21)")), "{ping}");
+}

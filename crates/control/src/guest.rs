@@ -148,6 +148,15 @@ fn of_instance(world: &World, instance: &Instance) -> Result<Parts, Refusal> {
     Ok((hostname, instance.image.default_ttl(), interfaces, resolver))
 }
 
+/// What the internet calls instances (DNS-6).
+pub(crate) fn public_names(world: &World) -> impl Iterator<Item = (Ipv4Addr, String)> {
+    world.public_addresses().filter_map(|public| {
+        let eni = world.network_interface(public.network_interface).ok()?;
+        let vpc = world.vpc(world.subnet(eni.subnet).ok()?.vpc).ok()?;
+        Some((public.public_ip, vpc.public_dns_name(public.public_ip)?))
+    })
+}
+
 /// As a client of DHCP would write it down (DHCP-2, DHCP-3).
 fn resolver_of(vpc: &Vpc, told: DhcpConfiguration) -> Resolver {
     let servers = told.domain_name_servers.iter().map(|server| server.address(vpc.resolver())).collect();

@@ -272,7 +272,8 @@ impl Running {
         file: LabFile,
         restarted: &BTreeMap<GuestId, Start>,
     ) -> Result<(), Failure> {
-        let names = next.world.internet_hosts().map(|host| (host.address, host.name.clone())).collect();
+        let hosts = next.world.internet_hosts().map(|host| (host.address, host.name.clone()));
+        let names = hosts.chain(guest::public_names(&next.world)).collect();
         self.keeper.outside(Outside { authority: self.authority.certificate().to_owned(), names })?;
         let mut guests = BTreeMap::new();
         let mut undo = Undo { keeper: &self.keeper, made: Vec::new(), assigned: Vec::new() };
