@@ -285,7 +285,7 @@ fn several_workers_forward_as_one_does_and_forget_what_is_unused() {
     let up = lab.minivpc(&["up", "--workers", "3"]);
     assert!(up.status.success(), "{}", said(&up));
     let hits = |lab: &Lab| lab.json(&["status"])["flow_cache"]["hits"].as_u64().unwrap();
-    let ping = |from: &str, to: &str| lab.exec(from, &["ping", "-c", "5", "-i", "0.01", to]);
+    let ping = |from: &str, to: &str| lab.exec(from, &["ping", "-c", "5", "-i", "0.2", to]);
     for (from, to) in [("client", "10.0.1.10"), ("peer", "10.0.0.10")] {
         assert!(ping(from, to).contains(" 0% packet loss"));
     }
