@@ -351,9 +351,6 @@ pub enum Command {
         /// Its own server starts first, as standard input says.
         #[arg(long)]
         serve: bool,
-        /// A script that comes before the commands: the user data of a first start.
-        #[arg(long)]
-        user_data: Option<String>,
         /// The commands.
         #[arg(last = true)]
         commands: Vec<String>,

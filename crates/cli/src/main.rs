@@ -144,8 +144,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Keeper { directory } => run_keeper(&directory)?,
         Command::Engine { directory, file, path } => run_engine(&directory, file, path.into())?,
-        Command::Commands { directory, guest, log, serve, user_data, commands } => {
-            run_commands(&directory, &guest, &log, serve, user_data.as_deref(), &commands)?;
+        Command::Commands { directory, guest, log, serve, commands } => {
+            run_commands(&directory, &guest, &log, serve, &commands)?;
         }
         Command::KeepLog { log } => keep_log(&log)?,
         Command::Serve => serve()?,

@@ -54,6 +54,9 @@ impl Starting {
     }
 }
 
+/// The variable with the script that is a guest's user data.
+const USER_DATA: &str = "MINIVPC_USER_DATA";
+
 /// Starts the commands of a guest in the directory of the lab file, and before them its server and its user data.
 pub(crate) fn start(
     lab: &Path,
@@ -71,7 +74,8 @@ pub(crate) fn start(
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0("minivpc").arg("commands").arg(lab).arg(&guest.spec.name).arg(log(lab, id));
     command.args(server.as_ref().map(|_| "--serve"));
-    command.args(script.map(|script| format!("--user-data={script}")));
+    // Arguments can be read by everybody on this machine.
+    command.env_remove(USER_DATA).envs(script.map(|script| (USER_DATA, script)));
     command.arg("--").args(&guest.run).current_dir(file.parent().unwrap_or(Path::new("/")));
     let (ours, theirs) = server.is_some().then(UnixStream::pair).transpose()?.unzip();
     if let (Some(ours), Some(server)) = (&ours, &server) {
@@ -88,7 +92,7 @@ pub(crate) fn start(
 }
 
 /// Runs commands in a guest, one after the other in one shell as `cloud-init` does, and before them its own server if it
-/// is to `serve` what standard input says, and the script that is its user data.
+/// is to `serve` what standard input says, and the script that the environment has for its first start.
 ///
 /// # Errors
 /// When the guest can't be entered.
@@ -97,20 +101,21 @@ pub fn run_commands(
     guest: &str,
     log: &Path,
     serve: bool,
-    user_data: Option<&str>,
     commands: &[String],
 ) -> Result<(), HostError> {
     // `cd`, variables and background jobs are for those that follow, too.
     const SCRIPT: &str = r#"exec 9<&0 </dev/null
+user_data=$MINIVPC_USER_DATA
+unset MINIVPC_USER_DATA
 [ -z "$1" ] || ( "$1" serve <&9 9<&- & )
 exec 9<&-
-if [ -n "$2" ]; then
+if [ -n "$user_data" ]; then
   script=/var/lib/cloud/instance/scripts/part-001
-  mkdir -p "${script%/*}" && printf '%s' "$2" >"$script" && chmod 0700 "$script"
+  mkdir -p "${script%/*}" && printf '%s' "$user_data" >"$script" && chmod 0700 "$script"
   printf '$ user data\n'
   ( cd / && exec env -i PATH="$PATH" "$script" ) || printf '(exit status %s)\n' "$?"
 fi
-shift 2
+shift
 for command; do
   printf '$ %s\n' "$command"
   eval "$command" || printf '(exit status %s)\n' "$?"
@@ -120,8 +125,7 @@ done"#;
     let program = program.map_err(|source| HostError::System { what: "this program".to_owned(), source })?;
     let init = Keeper::connect(&directory.join("keeper.sock"))?.enter(guest)?;
     let shell = ["sh", "-c", SCRIPT, "sh"].into_iter().map(str::to_owned);
-    let user_data = user_data.unwrap_or_default().to_owned();
-    let command: Vec<_> = shell.chain([program, user_data]).chain(commands.iter().cloned()).map(Into::into).collect();
+    let command: Vec<_> = shell.chain([program]).chain(commands.iter().cloned()).map(Into::into).collect();
     exec(&init, &command, Directory::ReadOnly).map(drop)
 }
 
