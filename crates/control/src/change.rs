@@ -342,7 +342,7 @@ impl Words<'_> {
                 self.line("+", "RunInstances", &new.id, addresses.join(", "))
             }
             Op::StopInstance(id) => self.line("~", "StopInstances", id, none()),
-            Op::StartInstance(id) => self.line("~", "StartInstances", id, none()),
+            Op::StartInstance { instance, .. } => self.line("~", "StartInstances", instance, none()),
             Op::TerminateInstance(id) => self.line("-", "TerminateInstances", id, self.why_replaced(*id)),
             Op::CreateNetworkInterface { interface, .. } => {
                 let address = interface.private_ip.map(|address| address.to_string()).unwrap_or_default();

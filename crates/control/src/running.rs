@@ -186,7 +186,7 @@ impl Running {
                 return json(&plan);
             }
             Change::Stop(instance) => self.operate(current, &instance, Op::StopInstance)?,
-            Change::Start(instance) => self.operate(current, &instance, Op::StartInstance)?,
+            Change::Start(instance) => self.operate(current, &instance, start)?,
             Change::Restart(instance) => {
                 let id = current.lab.world.find_guest(&instance).map_err(not_found)?;
                 if !current.guests.contains_key(&id) {
@@ -229,7 +229,7 @@ impl Running {
             world.instances().filter(|i| !i.is_running() && !i.is_terminated()).map(|i| i.id).collect()
         };
         for id in stopped(&next.world) {
-            next.world.apply(Op::StartInstance(id)).map_err(|refusal| refusal.to_string())?;
+            next.world.apply(start(id)).map_err(|refusal| refusal.to_string())?;
         }
         let all = guest::wanted(&next.world).map(|id| (id, Start::First)).collect();
         self.turn_into(current, next, file, &all)?;
@@ -394,6 +394,10 @@ impl Drop for Undo<'_> {
             let _ = self.keeper.assign(&spec.name, &spec.interfaces);
         }
     }
+}
+
+fn start(instance: InstanceId) -> Op {
+    Op::StartInstance { instance, launch_time: crate::lab::now() }
 }
 
 impl From<HostError> for Failure {

@@ -726,7 +726,7 @@ pub struct Instance {
     pub metadata_options: MetadataOptions,
     /// What it was given for its first start, if anything; as it was written.
     pub user_data: Option<String>,
-    /// When it was run, in RFC 3339.
+    /// When it was run, or started again, in RFC 3339.
     pub launch_time: String,
     /// Tags.
     pub tags: Tags,

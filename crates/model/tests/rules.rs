@@ -406,7 +406,8 @@ fn igw_8_a_lent_address_goes_with_a_stop_and_for_an_elastic_ip_and_comes_again_a
     let first = p.lent().expect("an address");
     p.small.builder.apply(Op::StopInstance(instance));
     assert_eq!(p.lent(), None);
-    p.small.builder.apply(Op::StartInstance(instance));
+    p.small.builder.apply(Op::StartInstance { instance, launch_time: "2027-01-01T00:00:00Z".to_owned() });
+    assert_eq!(p.small.builder.world.instance(instance).unwrap().launch_time, "2027-01-01T00:00:00Z");
     let second = p.lent().expect("another address");
     assert_ne!(first, second);
     let op = p.associate(p.web, None, false);

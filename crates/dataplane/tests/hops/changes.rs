@@ -91,7 +91,7 @@ fn a_stopped_instance_keeps_its_address_and_receives_nothing() {
     sim.publish(&article.builder.world);
     assert!(!answers(&mut sim, "source", DESTINATION, 7));
     assert_drops(&sim, &[(DropReason::NotInService, 1)]);
-    article.builder.apply(Op::StartInstance(id));
+    article.builder.apply(Op::StartInstance { instance: id, launch_time: String::new() });
     sim.publish(&article.builder.world);
     assert!(answers(&mut sim, "source", DESTINATION, 8));
 }

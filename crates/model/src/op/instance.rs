@@ -94,8 +94,13 @@ impl World {
         self.change_state(id, InstanceState::Running, InstanceState::Stopped)
     }
 
-    pub(super) fn start_instance(&mut self, id: InstanceId) -> Result<(), Refusal> {
-        self.change_state(id, InstanceState::Stopped, InstanceState::Running)
+    pub(super) fn start_instance(&mut self, id: InstanceId, launch_time: String) -> Result<(), Refusal> {
+        let runs = self.instance(id)?.is_running();
+        self.change_state(id, InstanceState::Stopped, InstanceState::Running)?;
+        if let Some(instance) = self.instances.get_mut(&id).filter(|_| !runs) {
+            instance.launch_time = launch_time;
+        }
+        Ok(())
     }
 
     fn change_state(&mut self, id: InstanceId, from: InstanceState, to: InstanceState) -> Result<(), Refusal> {

@@ -357,7 +357,12 @@ pub enum Op {
     /// Its guest ends; interfaces and addresses stay.
     StopInstance(InstanceId),
     /// A stopped instance runs again.
-    StartInstance(InstanceId),
+    StartInstance {
+        /// The instance.
+        instance: InstanceId,
+        /// When, in RFC 3339.
+        launch_time: String,
+    },
     /// An instance less, with the interfaces that were made along with it; others are nobody's then. Routes to them
     /// stay.
     TerminateInstance(InstanceId),
@@ -528,7 +533,7 @@ impl World {
             Op::DeleteNatGateway(id) => self.delete_nat_gateway(id),
             Op::RunInstance(request) => self.run_instance(request),
             Op::StopInstance(id) => self.stop_instance(id),
-            Op::StartInstance(id) => self.start_instance(id),
+            Op::StartInstance { instance, launch_time } => self.start_instance(instance, launch_time),
             Op::TerminateInstance(id) => self.terminate_instance(id),
             Op::CreateNetworkInterface { interface, load_balancer } => {
                 self.create_network_interface(&interface, load_balancer)
