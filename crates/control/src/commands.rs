@@ -54,7 +54,7 @@ impl Starting {
     }
 }
 
-/// The variable with the script that is a guest's user data.
+/// The variable with the script that is a guest's user data, for the shell of [`run_commands`].
 const USER_DATA: &str = "MINIVPC_USER_DATA";
 
 /// Starts the commands of a guest in the directory of the lab file, and before them its server and its user data.

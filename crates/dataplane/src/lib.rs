@@ -242,7 +242,7 @@ impl Engine {
             Ok(Frame::Other(ether_type)) => (DropReason::NotIp, Subject::EtherType(*ether_type)),
             Err(check) => (DropReason::Malformed(*check), Subject::Frame),
         };
-        self.drop_frame(snapshot, now, sent, reason, subject);
+        self.drop_frame(snapshot, now, sent, (reason, Component::at(snapshot, sent.port)), subject);
         false
     }
 
@@ -252,15 +252,22 @@ impl Engine {
         if let Some(armed) = &snapshot.armed {
             armed.sent(snapshot, &sent, &Err(check));
         }
-        self.drop_frame(snapshot, now, &sent, DropReason::Malformed(check), Subject::Frame);
+        let by = Component::at(snapshot, port);
+        self.drop_frame(snapshot, now, &sent, (DropReason::Malformed(check), by), Subject::Frame);
     }
 
-    /// What isn't a packet is dropped by what sent it.
-    fn drop_frame(&self, snapshot: &Snapshot, now: Now, sent: &Sent<'_>, reason: DropReason, subject: Subject) {
-        let component = Component::at(snapshot, sent.port);
-        self.drops.count(reason, component, subject, component, now);
+    /// Counts and shows a frame that is dropped as it is.
+    fn drop_frame(
+        &self,
+        snapshot: &Snapshot,
+        now: Now,
+        sent: &Sent<'_>,
+        (reason, by): (DropReason, Component),
+        subject: Subject,
+    ) {
+        self.drops.count(reason, by, subject, Component::at(snapshot, sent.port), now);
         if let Some(armed) = &snapshot.armed {
-            armed.dropped(reason, component, sent.frame);
+            armed.dropped(reason, by, sent.frame);
         }
     }
 
@@ -280,20 +287,15 @@ impl Engine {
             Some(armed) => self.walk_watched((snapshot, armed, now), at, packet, sent),
         };
         self.count(snapshot, packet, &steps.0, verdict);
-        let verdict = match verdict {
-            Verdict::Deliver { port: to, .. } if snapshot.port(to) == Port::Services => {
-                match self.allowance(snapshot, now, port, packet) {
-                    Ok(()) => verdict,
-                    Err(reason) => {
-                        if let Some(armed) = &snapshot.armed {
-                            armed.dropped(reason, steps.dropper(snapshot, port), sent.frame);
-                        }
-                        Verdict::Drop(reason)
-                    }
-                }
-            }
-            _ => verdict,
-        };
+        if let Verdict::Deliver { port: to, .. } = verdict
+            && snapshot.port(to) == Port::Services
+            && let Err(reason) = self.allowance(snapshot, now, port, packet)
+        {
+            // Before it has the address by which its sender calls the servers, which is nobody's to see.
+            let by = steps.dropper(snapshot, port);
+            self.drop_frame(snapshot, now, sent, (reason, by), Subject::Packet(packet.headers));
+            return None;
+        }
         match verdict {
             Verdict::Deliver { port: to, cut } => {
                 let by_a_guest = matches!(at, At::Sent { .. } | At::HostSent { .. });
@@ -303,11 +305,8 @@ impl Engine {
                     None => emit(to, &sent.vnet, sent.frame),
                     // Segments that are each too large: no stack sends them without the DF bit.
                     Some(_) if sent.vnet.segmentation != Segmentation::None => {
-                        let (component, sender) = (Component::at(snapshot, to), Component::at(snapshot, port));
-                        self.drops.count(DropReason::TooLarge, component, Subject::Packet(after), sender, now);
-                        if let Some(armed) = &snapshot.armed {
-                            armed.dropped(DropReason::TooLarge, component, sent.frame);
-                        }
+                        let too_large = (DropReason::TooLarge, Component::at(snapshot, to));
+                        self.drop_frame(snapshot, now, sent, too_large, Subject::Packet(after));
                     }
                     Some(mtu) => fragments(packet, sent.frame, mtu, |frame| emit(to, &VnetHeader::PLAIN, frame)),
                 }
@@ -410,12 +409,8 @@ impl Engine {
                 Ok(Some(said)) => reply::datagram(said.from, said.to, NETWORK_TTL, &said.payload),
                 Ok(None) => return,
                 Err(reason) => {
-                    let (by, sender) = (by.map(|step| step.component(snapshot)), Component::at(snapshot, port));
-                    let (by, subject) = (by.unwrap_or(sender), Subject::Packet(packet.headers));
-                    if let Some(armed) = &snapshot.armed {
-                        armed.dropped(reason, by, frame);
-                    }
-                    return self.drops.count(reason, by, subject, sender, now);
+                    let by = by.map_or_else(|| Component::at(snapshot, port), |step| step.component(snapshot));
+                    return self.drop_frame(snapshot, now, sent, (reason, by), Subject::Packet(packet.headers));
                 }
             },
             Answer::TimeExceeded { .. } | Answer::FragmentationNeeded { .. } => return,

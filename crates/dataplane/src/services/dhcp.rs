@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use dhcproto::v4::{DhcpOption, HType, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable};
-
 use minivpc_model::host_name;
 
 use super::Said;

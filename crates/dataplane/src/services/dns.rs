@@ -9,8 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, PTR, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
-
-use minivpc_model::{host_name, is_in_domain};
+use minivpc_model::{host_name, is_in_domain, public_host_name};
 
 use super::METADATA;
 use super::hosted_zone::{Known, absolute, labels};
@@ -21,9 +20,10 @@ const TTL: u32 = 60;
 /// Longest answer over UDP to who says that he takes so much, bytes; who says nothing takes 512 (RFC 1035 §4.2.1).
 const LONGEST: u16 = 4096;
 const SHORTEST: u16 = 512;
-
-/// Of a name that stands before it in the message, bytes.
+/// Shortest record, bytes: its name stands before it in the message, and its data are two bytes or more.
 const SHORTEST_RECORD: usize = 14;
+/// Aliases on the way to an answer; who has more of them has a loop.
+const ALIASES: usize = 16;
 
 /// How a question came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +31,6 @@ pub enum Transport {
     Udp,
     Tcp,
 }
-
-/// Aliases on the way to an answer; who has more of them has a loop.
-const ALIASES: usize = 16;
 
 /// The answer to a question of somebody in a VPC, a number; none to what is no question.
 pub fn answer(snapshot: &Snapshot, vpc: u16, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
@@ -138,7 +135,7 @@ impl Asker<'_> {
             }
             (Some(_), soa) => Known::NoData(soa),
             (None, Some(soa)) if wanted == RecordType::SOA && own == Some(name) => Known::Is(vec![soa]),
-            (None, soa) if self.is_above_others(name) => Known::NoData(soa),
+            (None, soa) if self.is_above_others(name, own) => Known::NoData(soa),
             (None, soa) => Known::Nothing(soa),
         }
     }
@@ -159,14 +156,14 @@ impl Asker<'_> {
         zone.or_else(reverse).filter(|_| self.vpc.dns_hostnames)
     }
 
-    /// Is something below this name (RFC 8020)?
-    fn is_above_others(&self, name: &str) -> bool {
+    /// Is something below this name, which is in a zone of AWS's `own` or in none (RFC 8020)?
+    fn is_above_others(&self, name: &str, own: Option<&str>) -> bool {
         let is_above = |below: &str| name.is_empty() || is_in_domain(below, name);
-        let own = [self.vpc.domain.as_str(), &self.vpc.public_domain].into_iter().chain(PRIVATE_REVERSE);
+        let mut zones = [self.vpc.domain.as_str(), &self.vpc.public_domain].into_iter().chain(PRIVATE_REVERSE);
         let some_bytes = |reversed: &str| reversed.split('.').all(|byte| byte.parse::<u8>().is_ok());
-        let reversed = self.own_zone(name).and_then(|_| name.strip_suffix(".in-addr.arpa"));
+        let reversed = own.and_then(|_| name.strip_suffix(".in-addr.arpa"));
         let mut hosts = self.snapshot.hosts.iter().filter(|host| host.site.is_none());
-        let above_own = self.vpc.dns_hostnames && own.into_iter().any(is_above);
+        let above_own = self.vpc.dns_hostnames && zones.any(is_above);
         let above_addresses = reversed.is_some_and(|reversed| reversed.split('.').count() < 4 && some_bytes(reversed));
         above_own
             || above_addresses
@@ -178,7 +175,7 @@ impl Asker<'_> {
 
     /// DNS-3, DNS-4.
     fn private_name(&self, name: &str) -> Option<Ipv4Addr> {
-        let address = address_in(name.strip_suffix(&self.vpc.domain)?.strip_suffix('.')?.strip_prefix("ip-")?)?;
+        let address = address_in(name.strip_suffix(&self.vpc.domain)?.strip_suffix('.')?, "ip-", host_name)?;
         self.is_named(address).then_some(address)
     }
 
@@ -194,7 +191,8 @@ impl Asker<'_> {
 
     /// DNS-6: inside its VPC it is another address than outside.
     fn public_name(&self, name: &str) -> Option<Ipv4Addr> {
-        let address = address_in(name.strip_suffix(&self.vpc.public_domain)?.strip_suffix('.')?.strip_prefix("ec2-")?)?;
+        let host = name.strip_suffix(&self.vpc.public_domain)?.strip_suffix('.')?;
+        let address = address_in(host, "ec2-", public_host_name)?;
         let public = self.snapshot.public(address.into())?;
         let eni = self.snapshot.eni(public.eni);
         let home = self.snapshot.subnet(eni.subnet).vpc;
@@ -222,9 +220,9 @@ impl Asker<'_> {
         if self.is_named(address) {
             return Some(format!("{}.{}", host_name(address), self.vpc.domain));
         }
-        let dashed = address.to_string().replace('.', "-");
-        if self.public_name(&format!("ec2-{dashed}.{}", self.vpc.public_domain)).is_some() {
-            return Some(format!("ec2-{dashed}.{}", self.vpc.public_domain));
+        let public = format!("{}.{}", public_host_name(address), self.vpc.public_domain);
+        if self.public_name(&public).is_some() {
+            return Some(public);
         }
         let host = self.snapshot.host_at(None, address.into())?;
         Some(self.snapshot.host(host).name.clone())
@@ -250,10 +248,10 @@ fn last_labels(name: &str, count: usize) -> &str {
     name.rmatch_indices('.').nth(count - 1).map_or(name, |(dot, _)| &name[dot + 1..])
 }
 
-/// `10-0-1-55`.
-fn address_in(dashed: &str) -> Option<Ipv4Addr> {
-    let address: Ipv4Addr = dashed.replace('-', ".").parse().ok()?;
-    (address.to_string().replace('.', "-") == dashed).then_some(address)
+/// The address that is so `named`: `ip-10-0-1-55`.
+fn address_in(host: &str, prefix: &str, named: fn(Ipv4Addr) -> String) -> Option<Ipv4Addr> {
+    let address = host.strip_prefix(prefix)?.replace('-', ".").parse().ok()?;
+    (named(address) == host).then_some(address)
 }
 
 /// The reverse names of private addresses (RFC 1918), one for each part of the tree, and of the metadata service's.

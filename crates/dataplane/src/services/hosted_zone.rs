@@ -83,7 +83,7 @@ impl HostedZone {
             && let [RData::CNAME(CNAME(target))] = data.as_slice()
             && !matches!(wanted, RecordType::CNAME | RecordType::ANY)
         {
-            let alias = Record::from_rdata(asked.clone(), *ttl, RData::CNAME(CNAME(target.clone())));
+            let alias = Record::from_rdata(asked.clone(), *ttl, data[0].clone());
             return Known::Alias(alias, target.clone());
         }
         let found: Vec<_> =

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use dhcproto::v4::{self, DhcpOption, MessageType, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable};
-use minivpc_dataplane::{DropReason, Kind, tcp_flags};
+use minivpc_dataplane::{DropReason, Kind, Subject, tcp_flags};
 use minivpc_model::{
     DhcpConfiguration, DhcpOptions, DhcpOptionsId, DomainNameServer, Op, Origin, Peer, Tags, Traffic, VpcAttribute,
 };
@@ -143,6 +143,9 @@ fn dns_2_dns_5_what_is_asked_by_tcp_counts_and_the_resolver_may_be_off() {
     (0..1100).for_each(|_| sim.send("one", &syn(METADATA, 80)));
     assert_eq!((sim.received("services").len(), sim.received("one").len()), (1024, 1024));
     assert_drops(&sim, &[(DropReason::ServiceAllowance, 76)]);
+    let asked = sim.drops_in_full().iter().map(|dropped| dropped.subject).collect::<Vec<_>>();
+    let whom = |subject: &Subject| matches!(subject, Subject::Packet(packet) if packet.flow.dst == METADATA);
+    assert!(asked.iter().all(whom), "the address by which servers are called is nobody's to see: {asked:?}");
     b.apply(Op::ModifyVpcAttribute { vpc, attribute: VpcAttribute::DnsSupport, value: false });
     sim.publish(&b.world);
     sim.wait(1);

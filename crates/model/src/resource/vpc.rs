@@ -72,7 +72,7 @@ impl Vpc {
     #[must_use]
     pub fn public_dns_name(&self, address: Ipv4Addr) -> Option<String> {
         let named = self.dns_support && self.dns_hostnames;
-        named.then(|| format!("ec2-{}.{}", dashed(address), self.public_domain()))
+        named.then(|| format!("{}.{}", public_host_name(address), self.public_domain()))
     }
 }
 
@@ -80,6 +80,12 @@ impl Vpc {
 #[must_use]
 pub fn host_name(address: Ipv4Addr) -> String {
     format!("ip-{}", dashed(address))
+}
+
+/// The same for a public address (DNS-6): `ec2-203-0-113-10`.
+#[must_use]
+pub fn public_host_name(address: Ipv4Addr) -> String {
+    format!("ec2-{}", dashed(address))
 }
 
 fn dashed(address: Ipv4Addr) -> String {
